@@ -1,0 +1,3 @@
+//! The `tithon` binary: command line, supervisor and worker in one executable.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The process that owns one session: its kernel, its journal, its subscribers.
