@@ -1,1 +1,15 @@
-//! What two Tithon processes must agree on: paths, protocols, connections. No business logic.
+//! What two Tithon processes must agree on: paths under TITHON_HOME, the control protocol between
+//! supervisor and worker, the client protocol's types and the client that speaks it.
+//!
+//! No business logic: nothing here starts, stops or decides anything.
+
+pub mod client;
+pub mod control;
+pub mod files;
+pub mod ids;
+pub mod json;
+pub mod jupyter;
+pub mod lock;
+pub mod naming;
+pub mod paths;
+pub mod process;

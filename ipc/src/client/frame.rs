@@ -1,0 +1,259 @@
+//! What servers send (PROTOCOL §5, §6): one JSON object per text frame.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::{ids::Seq, json};
+
+/// Every frame but `event`, `snapshot` and `status_reply`, which are assembled from stored text.
+#[derive(Debug, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Frame<'a> {
+    /// The backlog ends here; live events follow.
+    Sync { seq: Seq },
+    /// The client stopped reading and is dropped; it resumes by seq.
+    Overflow,
+    /// Something failed; often the connection's last frame.
+    Error { message: &'a str },
+    /// Something the person should know while the connection goes on; Tithon's own addition, sent
+    /// only to clients that asked for a launch.
+    Notice { message: &'a str },
+    /// Queued and durable.
+    ExecuteAck {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exec_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exec_ids: Option<&'a [String]>,
+    },
+    /// Whether a prompt was pending.
+    InputAck { ok: bool },
+    /// How many executions were cleared.
+    Cleared { count: usize },
+    /// The fresh kernel is ready.
+    KernelRestarted { kernel_pid: i32 },
+    /// Bytes of an artifact.
+    Artifact {
+        artifact_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mime: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_b64: Option<&'a str>,
+        found: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        req_id: Option<&'a Value>,
+    },
+    /// Whether there was a kernel to interrupt.
+    Interrupted { ok: bool },
+    /// Whether there was a kernel to kill.
+    KernelKilled { ok: bool, session: &'a Value },
+    /// The supervisor ends.
+    ShuttingDown,
+    /// The status of every session.
+    StatusReply {
+        daemon_pid: u32,
+        sessions: &'a [Box<RawValue>],
+    },
+}
+
+impl Frame<'_> {
+    /// The frame's JSON text.
+    pub fn to_text(&self) -> String {
+        json::to_string(self)
+    }
+}
+
+/// The kinds of events, by the journaled message type (PROTOCOL §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A cell entered the queue.
+    Queued,
+    /// A cell was sent to the kernel.
+    Started,
+    /// A cell ended.
+    Done,
+    /// A cell asks for input.
+    InputRequest,
+    /// The prompt is gone.
+    InputResolved,
+    /// The kernel's own life.
+    Kernel,
+    /// Busy or idle.
+    Status,
+    /// Something to show.
+    Output,
+    /// A widget's comm.
+    Widget,
+}
+
+impl EventKind {
+    /// The kind of a journaled message; `None` for a type that is no event.
+    pub fn of(msg_type: &str) -> Option<Self> {
+        Some(match msg_type {
+            "tithon.queued" => Self::Queued,
+            "tithon.started" => Self::Started,
+            "tithon.done" => Self::Done,
+            "tithon.input_request" => Self::InputRequest,
+            "tithon.input_resolved" => Self::InputResolved,
+            "tithon.kernel" => Self::Kernel,
+            "status" => Self::Status,
+            "stream"
+            | "display_data"
+            | "update_display_data"
+            | "execute_result"
+            | "error"
+            | "clear_output" => Self::Output,
+            "comm_open" | "comm_msg" | "comm_close" => Self::Widget,
+            _ => return None,
+        })
+    }
+
+    /// The kind's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::InputRequest => "input_request",
+            Self::InputResolved => "input_resolved",
+            Self::Kernel => "kernel",
+            Self::Status => "status",
+            Self::Output => "output",
+            Self::Widget => "widget",
+        }
+    }
+}
+
+/// One journaled row as clients see it. Live and replayed events are both built here, so that they
+/// cannot differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The row's seq.
+    pub seq: Seq,
+    /// The execution it is shown under.
+    pub exec_id: Option<&'a str>,
+    /// The journaled message type.
+    pub msg_type: &'a str,
+    /// The journaled content: JSON text, passed through as it is.
+    pub content: &'a str,
+}
+
+impl Event<'_> {
+    /// The frame's JSON text; `None` for a row that is no event.
+    pub fn to_text(&self) -> Option<String> {
+        let kind = EventKind::of(self.msg_type)?;
+        let mut text = String::with_capacity(self.content.len() + 128);
+        let exec_id = self
+            .exec_id
+            .map_or_else(|| "null".to_owned(), |id| json::to_string(&id));
+        let _ = write!(
+            text,
+            r#"{{"op": "event", "seq": {}, "exec_id": {exec_id}, "kind": "{}", "payload": "#,
+            self.seq,
+            kind.name()
+        );
+        match kind {
+            EventKind::Status | EventKind::Output => {
+                let _ = write!(
+                    text,
+                    r#"{{"msg_type": "{}", "content": {}}}"#,
+                    self.msg_type, self.content
+                );
+            }
+            EventKind::Widget => {
+                // The content is an object: its members join the message type's.
+                let members = self.content.trim_start().strip_prefix('{').unwrap_or("}");
+                let comma = if members.trim_start().starts_with('}') {
+                    ""
+                } else {
+                    ", "
+                };
+                let _ = write!(text, r#"{{"msg_type": "{}"{comma}{members}"#, self.msg_type);
+            }
+            _ => text.push_str(self.content),
+        }
+        text.push('}');
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parsed(event: Event<'_>) -> Value {
+        serde_json::from_str(&event.to_text().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn events_have_the_protocols_shape() {
+        let event = |exec_id, msg_type, content| {
+            parsed(Event {
+                seq: 4,
+                exec_id,
+                msg_type,
+                content,
+            })
+        };
+        assert_eq!(
+            event(
+                Some("e1"),
+                "stream",
+                r#"{"name": "stdout", "text": "hi\n"}"#
+            ),
+            json!({"op": "event", "seq": 4, "exec_id": "e1", "kind": "output",
+                "payload": {"msg_type": "stream", "content": {"name": "stdout", "text": "hi\n"}}})
+        );
+        assert_eq!(
+            event(None, "tithon.kernel", r#"{"status": "interrupted"}"#),
+            json!({"op": "event", "seq": 4, "exec_id": null, "kind": "kernel", "payload": {"status": "interrupted"}})
+        );
+        assert_eq!(
+            event(None, "comm_close", "{}"),
+            json!({"op": "event", "seq": 4, "exec_id": null, "kind": "widget", "payload": {"msg_type": "comm_close"}})
+        );
+        assert_eq!(
+            event(None, "comm_msg", r#"{"comm_id": "c", "data": {}}"#)["payload"],
+            json!({"msg_type": "comm_msg", "comm_id": "c", "data": {}})
+        );
+        assert!(
+            Event {
+                seq: 1,
+                exec_id: None,
+                msg_type: "debug_event",
+                content: "{}"
+            }
+            .to_text()
+            .is_none()
+        );
+    }
+
+    #[test]
+    fn frames_are_spaced_as_people_grep_for_them() {
+        assert_eq!(
+            Frame::Sync { seq: 35 }.to_text(),
+            r#"{"op": "sync", "seq": 35}"#
+        );
+        assert_eq!(Frame::Overflow.to_text(), r#"{"op": "overflow"}"#);
+        assert_eq!(
+            Frame::ExecuteAck {
+                exec_id: Some("e1"),
+                exec_ids: None
+            }
+            .to_text(),
+            r#"{"op": "execute_ack", "exec_id": "e1"}"#
+        );
+        let session = RawValue::from_string("{\"session\": \"a\"}".to_owned()).unwrap();
+        assert_eq!(
+            Frame::StatusReply {
+                daemon_pid: 7,
+                sessions: &[session]
+            }
+            .to_text(),
+            r#"{"op": "status_reply", "daemon_pid": 7, "sessions": [{"session": "a"}]}"#
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! The client protocol: JSON over WebSocket over `daemon.sock` (PROTOCOL §2 to §8).
+
+mod connection;
+mod frame;
+mod op;
+mod values;
+
+pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
+pub use frame::{Event, EventKind, Frame};
+pub use op::{Binding, Call, Cell, Clear, LaunchWish, Op, Origin, Parsed, Submission};

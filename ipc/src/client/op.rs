@@ -1,0 +1,397 @@
+//! What clients ask (PROTOCOL §4), parsed once at the edge.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::values::{self, FieldError};
+use crate::ids::SessionId;
+
+/// One message from a client, understood or not.
+#[derive(Debug)]
+pub enum Parsed {
+    /// An operation.
+    Call(Call),
+    /// Not JSON, or an operation nobody knows: ignored, as older servers do with newer clients.
+    Ignored,
+    /// Not an object, or a field of the wrong type: the connection ends with this reason.
+    Malformed(String),
+}
+
+/// An operation and the session fields that came with it.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub op: Op,
+    /// Which session it names; only the first operation of a connection that needs one counts.
+    pub binding: Binding,
+}
+
+/// The session fields of an operation.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// `session`, else `default`.
+    pub session: SessionId,
+    /// Where a new session's kernel is to run.
+    pub workdir: Option<PathBuf>,
+    /// How a new session's kernel is to be started; Tithon's own addition.
+    pub launch: Option<LaunchWish>,
+}
+
+/// What a client wants of a kernel that is not started yet, and the environment it stands in.
+///
+/// A supervisor started by a service manager has a bare environment: the user's comes from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchWish {
+    /// An interpreter's path or command name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// A kernelspec's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The client's environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// The operations.
+#[derive(Debug)]
+pub enum Op {
+    /// Backlog after a seq, then live events.
+    Attach { last_seen_seq: i64 },
+    /// Queue cells.
+    Submit(Submission),
+    /// Answer the pending prompt.
+    InputReply { value: String },
+    /// Empty the outputs of executions.
+    ClearOutput(Clear),
+    /// A fresh kernel for the session.
+    RestartKernel,
+    /// The bytes of an image that left its message.
+    GetArtifact {
+        artifact_id: String,
+        req_id: Option<Value>,
+    },
+    /// The session's status.
+    SessionStatus,
+    /// The status of every session.
+    Status,
+    /// Interrupt the named session's cell.
+    Interrupt,
+    /// End the named session's kernel for good.
+    KillKernel { target: Option<SessionId> },
+    /// End the supervisor.
+    Shutdown { kill_kernels: bool },
+}
+
+impl Op {
+    /// Whether the connection belongs to the session from this operation on.
+    pub fn binds(&self) -> bool {
+        match self {
+            Self::Attach { .. }
+            | Self::Submit(_)
+            | Self::InputReply { .. }
+            | Self::ClearOutput(_)
+            | Self::RestartKernel
+            | Self::GetArtifact { .. }
+            | Self::SessionStatus => true,
+            Self::Status | Self::Interrupt | Self::KillKernel { .. } | Self::Shutdown { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// Cells to run one after the other.
+#[derive(Debug)]
+pub struct Submission {
+    /// In order.
+    pub cells: Vec<Cell>,
+    /// Skip the rest after an error.
+    pub stop_on_error: bool,
+    /// Who asks, for the history.
+    pub submitted_by: Option<String>,
+    /// Whether `input()` may ask.
+    pub allow_stdin: bool,
+    /// `execute` rather than `execute_batch`: the acknowledgement names one execution.
+    pub single: bool,
+}
+
+/// One piece of code.
+#[derive(Debug)]
+pub struct Cell {
+    /// The code, verbatim.
+    pub code: String,
+    /// Where it stands in the client's document.
+    pub origin: Option<Origin>,
+}
+
+/// Where a cell stands in a document: the client's object verbatim, and the parts the journal keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// The object as it came, echoed in the `queued` event.
+    pub raw: Value,
+    /// The document.
+    pub uri: Option<String>,
+    /// The lines, as the client's object.
+    pub range: Option<Value>,
+    /// The cell's number in the document.
+    pub index: Option<i64>,
+}
+
+/// Which executions to clear.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// Every one.
+    All,
+    /// Those named; unknown ones are skipped.
+    Only(Vec<String>),
+}
+
+impl Parsed {
+    /// Understands one message.
+    pub fn from_text(text: &str) -> Self {
+        let fields = match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Self::Malformed("a message must be a JSON object".to_owned()),
+            Err(_) => return Self::Ignored,
+        };
+        match call(&fields) {
+            Ok(Some(call)) => Self::Call(call),
+            Ok(None) => Self::Ignored,
+            Err(reason) => Self::Malformed(reason),
+        }
+    }
+}
+
+fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
+    let Some(name) = values::text(fields, "op")? else {
+        return Ok(None);
+    };
+    let op = match name {
+        "attach" => Op::Attach {
+            last_seen_seq: values::integer(fields, "last_seen_seq")?.unwrap_or(0),
+        },
+        "execute" => Op::Submit(Submission {
+            cells: vec![cell(fields)?],
+            stop_on_error: false,
+            submitted_by: values::text(fields, "submitted_by")?.map(str::to_owned),
+            allow_stdin: values::truth(fields, "allow_stdin", false),
+            single: true,
+        }),
+        "execute_batch" => Op::Submit(Submission {
+            cells: values::list(fields, "cells")?
+                .iter()
+                .map(|value| match value {
+                    Value::Object(fields) => cell(fields),
+                    _ => Err("every one of \"cells\" must be an object".to_owned()),
+                })
+                .collect::<Result<_, _>>()?,
+            stop_on_error: values::truth(fields, "stop_on_error", true),
+            submitted_by: values::text(fields, "submitted_by")?.map(str::to_owned),
+            allow_stdin: values::truth(fields, "allow_stdin", false),
+            single: false,
+        }),
+        "input_reply" => Op::InputReply {
+            value: match fields.get("value") {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            },
+        },
+        "clear_output" if values::truth(fields, "all", false) => Op::ClearOutput(Clear::All),
+        "clear_output" => Op::ClearOutput(Clear::Only(
+            values::list(fields, "exec_ids")?
+                .iter()
+                .map(|id| id.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or("every one of \"exec_ids\" must be text")?,
+        )),
+        "restart_kernel" => Op::RestartKernel,
+        "get_artifact" => Op::GetArtifact {
+            artifact_id: values::text(fields, "artifact_id")?
+                .unwrap_or_default()
+                .to_owned(),
+            req_id: fields.get("req_id").cloned(),
+        },
+        "status" if fields.contains_key("session") => Op::SessionStatus,
+        "status" => Op::Status,
+        "interrupt" => Op::Interrupt,
+        "kill_kernel" => Op::KillKernel {
+            // Any value that cannot be a session is answered `ok: false`, as an unknown one is.
+            target: fields
+                .get("target")
+                .and_then(Value::as_str)
+                .and_then(|target| SessionId::parse(target).ok()),
+        },
+        "shutdown" => Op::Shutdown {
+            kill_kernels: values::truth(fields, "kill_kernels", false),
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some(Call {
+        op,
+        binding: binding(fields)?,
+    }))
+}
+
+fn binding(fields: &Map<String, Value>) -> Result<Binding, FieldError> {
+    let session = match values::text(fields, "session")? {
+        None => SessionId::default(),
+        Some(text) => SessionId::parse(text).map_err(|err| err.to_string())?,
+    };
+    let workdir = match values::text(fields, "workdir")? {
+        Some(path) if path.contains('\0') => {
+            return Err("\"workdir\" holds a NUL character".to_owned());
+        }
+        path => path.map(PathBuf::from),
+    };
+    let launch = match fields.get("launch") {
+        None | Some(Value::Null) => None,
+        Some(wish) => Some(
+            LaunchWish::deserialize(wish)
+                .map_err(|err| format!("\"launch\" is malformed: {err}"))?,
+        ),
+    };
+    Ok(Binding {
+        session,
+        workdir,
+        launch,
+    })
+}
+
+fn cell(fields: &Map<String, Value>) -> Result<Cell, FieldError> {
+    let origin = values::object(fields, "origin")?
+        .map(|origin| {
+            Ok::<_, FieldError>(Origin {
+                uri: values::text(origin, "uri")?.map(str::to_owned),
+                range: values::object(origin, "range")?.cloned().map(Value::Object),
+                index: values::integer(origin, "index").ok().flatten(),
+                raw: Value::Object(origin.clone()),
+            })
+        })
+        .transpose()?;
+    Ok(Cell {
+        code: values::text(fields, "code")?.unwrap_or_default().to_owned(),
+        origin,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(text: &str) -> Op {
+        match Parsed::from_text(text) {
+            Parsed::Call(call) => call.op,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn cursors_are_read_as_python_reads_them() {
+        for (value, seq) in [
+            ("7", 7),
+            ("7.9", 7),
+            ("\" 12 \"", 12),
+            ("-1", -1),
+            ("true", 1),
+            ("-0.5", 0),
+        ] {
+            let text = format!(r#"{{"op": "attach", "last_seen_seq": {value}}}"#);
+            assert!(
+                matches!(op(&text), Op::Attach { last_seen_seq } if last_seen_seq == seq),
+                "{value}"
+            );
+        }
+        assert!(matches!(
+            op(r#"{"op": "attach"}"#),
+            Op::Attach { last_seen_seq: 0 }
+        ));
+        for bad in ["\"x\"", "[]", "1e300", "null"] {
+            let text = format!(r#"{{"op": "attach", "last_seen_seq": {bad}}}"#);
+            assert!(
+                matches!(Parsed::from_text(&text), Parsed::Malformed(_)),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_ignored_and_what_is_wrong_is_named() {
+        for ignored in [
+            "",
+            "nonsense",
+            r#"{"op": "from_the_future"}"#,
+            "{}",
+            r#"{"op": null}"#,
+        ] {
+            assert!(
+                matches!(Parsed::from_text(ignored), Parsed::Ignored),
+                "{ignored}"
+            );
+        }
+        for (malformed, names) in [
+            ("[1]", "object"),
+            ("7", "object"),
+            (r#"{"op": 7}"#, "\"op\""),
+            (r#"{"op": "attach", "session": 7}"#, "\"session\""),
+            (
+                r#"{"op": "attach", "session": "a\u0000b"}"#,
+                "control character",
+            ),
+            (r#"{"op": "execute", "code": ["x"]}"#, "\"code\""),
+            (r#"{"op": "execute", "origin": "x"}"#, "\"origin\""),
+            (r#"{"op": "execute_batch", "cells": {}}"#, "\"cells\""),
+            (r#"{"op": "execute_batch", "cells": [1]}"#, "\"cells\""),
+            (r#"{"op": "clear_output", "exec_ids": [1]}"#, "\"exec_ids\""),
+            (r#"{"op": "attach", "launch": {"env": 3}}"#, "\"launch\""),
+        ] {
+            match Parsed::from_text(malformed) {
+                Parsed::Malformed(reason) => assert!(reason.contains(names), "{reason}"),
+                other => panic!("{malformed}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_protocols() {
+        match op(r#"{"op": "execute"}"#) {
+            Op::Submit(Submission {
+                cells,
+                stop_on_error: false,
+                allow_stdin: false,
+                single: true,
+                ..
+            }) => {
+                assert_eq!(cells[0].code, "");
+            }
+            other => panic!("{other:?}"),
+        }
+        match op(
+            r#"{"op": "execute_batch", "cells": [{"code": "1", "origin": {"uri": "u", "index": 3, "extra": 1}}]}"#,
+        ) {
+            Op::Submit(Submission {
+                cells,
+                stop_on_error: true,
+                single: false,
+                ..
+            }) => {
+                let origin = cells[0].origin.as_ref().unwrap();
+                assert_eq!((origin.uri.as_deref(), origin.index), (Some("u"), Some(3)));
+                assert_eq!(origin.raw["extra"], 1);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(op(r#"{"op": "status"}"#), Op::Status));
+        assert!(matches!(
+            op(r#"{"op": "status", "session": "default"}"#),
+            Op::SessionStatus
+        ));
+        assert!(matches!(
+            op(r#"{"op": "kill_kernel", "target": null}"#),
+            Op::KillKernel { target: None }
+        ));
+    }
+}

@@ -1,0 +1,103 @@
+//! Bytes and descriptors over a unix stream.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::{io::Interest, net::UnixStream};
+
+/// Descriptors one `recvmsg` may bring; a frame carries at most one.
+const FDS_MAX: usize = 4;
+
+/// A unix stream whose bytes may be accompanied by descriptors.
+#[derive(Debug)]
+pub(super) struct FdStream {
+    stream: UnixStream,
+    fds: VecDeque<OwnedFd>,
+}
+
+impl FdStream {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            fds: VecDeque::new(),
+        }
+    }
+
+    /// Sends all bytes, the descriptor beside the first of them.
+    pub(super) async fn send(
+        &mut self,
+        mut bytes: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let mut fds = fd.into_iter().collect::<Vec<_>>();
+        while !bytes.is_empty() {
+            let sent = self
+                .stream
+                .async_io(Interest::WRITABLE, || {
+                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                    let mut beside = SendAncillaryBuffer::new(&mut space);
+                    if !fds.is_empty() {
+                        beside.push(SendAncillaryMessage::ScmRights(&fds));
+                    }
+                    let flags = SendFlags::NOSIGNAL;
+                    Ok(sendmsg(
+                        self.stream.as_fd(),
+                        &[IoSlice::new(bytes)],
+                        &mut beside,
+                        flags,
+                    )?)
+                })
+                .await?;
+            fds.clear();
+            bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Fills the buffer; `UnexpectedEof` when the other side closes before.
+    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let (stream, fds) = (&self.stream, &mut self.fds);
+            let rest = &mut buffer[filled..];
+            let received = stream
+                .async_io(Interest::READABLE, || {
+                    let mut space =
+                        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+                    let mut beside = RecvAncillaryBuffer::new(&mut space);
+                    let flags = RecvFlags::CMSG_CLOEXEC;
+                    let message = recvmsg(
+                        stream.as_fd(),
+                        &mut [IoSliceMut::new(rest)],
+                        &mut beside,
+                        flags,
+                    )?;
+                    for part in beside.drain() {
+                        if let RecvAncillaryMessage::ScmRights(more) = part {
+                            fds.extend(more);
+                        }
+                    }
+                    Ok(message.bytes)
+                })
+                .await?;
+            if received == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += received;
+        }
+        Ok(())
+    }
+
+    /// The oldest descriptor that came and was not taken.
+    pub(super) fn take_fd(&mut self) -> Option<OwnedFd> {
+        self.fds.pop_front()
+    }
+}

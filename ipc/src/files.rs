@@ -1,0 +1,172 @@
+//! The small files of a session directory, written to a temporary name and renamed.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{ids::SessionId, process::ProcessIdentity};
+
+/// Largest of these files that is read; all of ours are far smaller.
+const FILE_MAX: u64 = 16 << 20;
+
+/// Writes a file so that a reader sees the old content or the new, mode 0600 from the first instant.
+///
+/// # Errors
+/// Those of creating, writing or renaming; the temporary file is removed.
+pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The write's own error is the one to report.
+        drop(fs::remove_file(&temporary));
+    }
+    written
+}
+
+/// Writes a value as JSON with [`write_atomic`].
+///
+/// # Errors
+/// Those of [`write_atomic`], or of a value that has no JSON form.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_atomic(path, &serde_json::to_vec_pretty(value)?)
+}
+
+/// Reads a JSON file of bounded size.
+///
+/// # Errors
+/// Those of reading; `InvalidData` when it is too large or not the JSON that was expected.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let content = read_bounded(path)?;
+    serde_json::from_slice(&content).map_err(|err| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is not what was expected: {err}", path.display()),
+        )
+    })
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut content = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(FILE_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is larger than {FILE_MAX} bytes", path.display()),
+        ));
+    }
+    Ok(content)
+}
+
+/// `meta.json`: whose directory this is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// The session's name.
+    pub session_id: String,
+    /// Where its kernel runs.
+    pub workdir: PathBuf,
+}
+
+impl Meta {
+    /// A new session's description.
+    pub fn new(id: &SessionId, workdir: &Path) -> Self {
+        Self {
+            session_id: id.as_str().to_owned(),
+            workdir: workdir.to_owned(),
+        }
+    }
+
+    /// Reads `dir/meta.json`.
+    ///
+    /// # Errors
+    /// Those of [`read_json`].
+    pub fn read(dir: &Path) -> io::Result<Self> {
+        read_json(&dir.join("meta.json"))
+    }
+
+    /// Writes `dir/meta.json`.
+    ///
+    /// # Errors
+    /// Those of [`write_json`].
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        write_json(&dir.join("meta.json"), self)
+    }
+}
+
+/// `worker.json`: which process owns the session, for tools and for people.
+///
+/// Liveness is never read from here: it is the lock on `worker.lock`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The worker's proof of identity.
+    #[serde(flatten)]
+    pub process: ProcessIdentity,
+    /// Where it listens for the supervisor.
+    pub control: PathBuf,
+    /// The version of its executable.
+    pub version: String,
+}
+
+impl WorkerRecord {
+    /// Reads `dir/worker.json`.
+    ///
+    /// # Errors
+    /// Those of [`read_json`].
+    pub fn read(dir: &Path) -> io::Result<Self> {
+        read_json(&dir.join("worker.json"))
+    }
+
+    /// Writes `dir/worker.json`.
+    ///
+    /// # Errors
+    /// Those of [`write_json`].
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        write_json(&dir.join("worker.json"), self)
+    }
+}
+
+/// The lock a worker holds for life.
+pub fn worker_lock(dir: &Path) -> PathBuf {
+    dir.join("worker.lock")
+}
+
+/// Which process the session's kernel is; `kernel.pid` beside it is for other programs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelRecord {
+    /// The kernel's proof of identity.
+    #[serde(flatten)]
+    pub process: ProcessIdentity,
+}
+
+impl KernelRecord {
+    /// Reads `dir/kernel.process.json`.
+    ///
+    /// # Errors
+    /// Those of [`read_json`].
+    pub fn read(dir: &Path) -> io::Result<Self> {
+        read_json(&dir.join("kernel.process.json"))
+    }
+
+    /// Writes `dir/kernel.process.json`.
+    ///
+    /// # Errors
+    /// Those of [`write_json`].
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        write_json(&dir.join("kernel.process.json"), self)
+    }
+}
