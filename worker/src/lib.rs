@@ -1,1 +1,4 @@
 //! The process that owns one session: its kernel, its journal, its subscribers.
+
+pub mod fold;
+pub mod widgets;
