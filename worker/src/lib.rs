@@ -1,4 +1,5 @@
 //! The process that owns one session: its kernel, its journal, its subscribers.
 
 pub mod fold;
+pub mod python;
 pub mod widgets;
