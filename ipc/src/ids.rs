@@ -78,6 +78,13 @@ impl fmt::Display for SessionId {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey(String);
 
+impl SessionKey {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

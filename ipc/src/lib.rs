@@ -13,3 +13,4 @@ pub mod lock;
 pub mod naming;
 pub mod paths;
 pub mod process;
+pub mod readiness;

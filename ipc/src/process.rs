@@ -1,13 +1,12 @@
 //! Who a process is, proved by pid, start time and boot, and signals that cannot reach another.
 
-use std::{
-    fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::OnceLock,
-};
+use std::{fs, io, os::fd::OwnedFd, sync::OnceLock};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+
+use crate::readiness::readable;
 
 /// A process that no later process of the same pid is taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,15 +110,32 @@ impl ProcessHandle {
     }
 }
 
-impl AsFd for ProcessHandle {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
+/// A process whose end can be awaited.
+#[derive(Debug)]
+pub struct WatchedProcess {
+    handle: ProcessHandle,
+    end: AsyncFd<OwnedFd>,
 }
 
-impl std::os::fd::AsRawFd for ProcessHandle {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        std::os::fd::AsRawFd::as_raw_fd(&self.pidfd)
+impl WatchedProcess {
+    /// Watches a process; call within a tokio runtime.
+    ///
+    /// # Errors
+    /// When out of descriptors.
+    pub fn new(handle: ProcessHandle) -> io::Result<Self> {
+        let end = readable(handle.pidfd.try_clone()?)?;
+        Ok(Self { handle, end })
+    }
+
+    /// The process.
+    pub fn handle(&self) -> &ProcessHandle {
+        &self.handle
+    }
+
+    /// Returns once the process has ended.
+    pub async fn ended(&self) {
+        // An error means that the runtime is going down, and with it whoever waits.
+        drop(self.end.readable().await);
     }
 }
 

@@ -63,7 +63,15 @@ impl Connection {
     /// # Errors
     /// When the connection is gone.
     pub async fn send(&mut self, op: &Value) -> Result<(), ConnectionError> {
-        Ok(self.0.send(Message::text(json::to_string(op))).await?)
+        self.send_text(&json::to_string(op)).await
+    }
+
+    /// Sends an operation that is text already.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send_text(&mut self, op: &str) -> Result<(), ConnectionError> {
+        Ok(self.0.send(Message::text(op)).await?)
     }
 
     /// The next frame's JSON text, verbatim; `None` once the server has closed the connection properly.
