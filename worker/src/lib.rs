@@ -1,5 +1,6 @@
 //! The process that owns one session: its kernel, its journal, its subscribers.
 
 pub mod fold;
+pub mod journal;
 pub mod python;
 pub mod widgets;

@@ -68,7 +68,7 @@ pub enum InterruptMode {
 
 /// A kernel that can be started: the client's environment, these changes to it, and this command
 /// line.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Default, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// The command line. [`CONNECTION_FILE`] may occur anywhere inside an argument. Where one
     /// argument is exactly [`LAUNCHER`] (right after the interpreter and its own options), the

@@ -1,0 +1,129 @@
+//! The database's layout (PROTOCOL §15): its column names are an interface that tools read.
+//!
+//! Beside the Python program's columns: `messages.wire` (what rebuilds the exact frames, see
+//! `wire.rs`), `executions.fold_state`, `.batch` and `.stop_on_error`, and the tables `frames`
+//! (texts that repeat), `traffic` (messages that are no events) and `displays`.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::JournalError;
+
+/// `PRAGMA user_version`; 0 is the Python program's layout, which lacks our columns.
+const LAYOUT: i64 = 1;
+
+/// Page cache in KiB: a journal is appended to and read in order, so more only costs memory.
+const CACHE_KIB: i64 = 256;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS executions(
+    exec_id TEXT PRIMARY KEY, session_id TEXT, seq INTEGER, code TEXT,
+    cell_origin_uri TEXT, cell_range TEXT, cell_hash TEXT, cell_index INTEGER,
+    submitted_by TEXT, status TEXT, execution_count INTEGER, kernel_msg_id TEXT,
+    allow_stdin INTEGER DEFAULT 0, started_at REAL, finished_at REAL,
+    folded_json TEXT, imported INTEGER DEFAULT 0,
+    fold_state TEXT, batch INTEGER, stop_on_error INTEGER DEFAULT 0);
+CREATE TABLE IF NOT EXISTS artifacts(
+    artifact_id TEXT PRIMARY KEY, sha256 TEXT, mime TEXT, rel_path TEXT, bytes_len INTEGER);
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS frames(frame_id INTEGER PRIMARY KEY, frame BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS traffic(
+    traffic_id INTEGER PRIMARY KEY, channel TEXT, content BLOB, ts REAL, wire BLOB);
+CREATE TABLE IF NOT EXISTS displays(display_id TEXT PRIMARY KEY, exec_id TEXT) WITHOUT ROWID;
+";
+
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS executions_in_order ON executions(seq);
+CREATE INDEX IF NOT EXISTS executions_open ON executions(seq) WHERE status IN ('queued', 'running');
+CREATE INDEX IF NOT EXISTS messages_kernel ON messages(msg_seq) WHERE msg_type = 'tithon.kernel';
+";
+
+/// Columns that a database of the Python program may lack.
+const ADDED: &[(&str, &str)] = &[
+    ("executions", "cell_index INTEGER"),
+    ("executions", "kernel_msg_id TEXT"),
+    ("executions", "allow_stdin INTEGER DEFAULT 0"),
+    ("executions", "imported INTEGER DEFAULT 0"),
+    ("executions", "fold_state TEXT"),
+    ("executions", "batch INTEGER"),
+    ("executions", "stop_on_error INTEGER DEFAULT 0"),
+    ("messages", "target_exec TEXT"),
+    ("messages", "wire BLOB"),
+];
+
+pub(super) fn open(path: &Path, session_id: &str) -> Result<Connection, JournalError> {
+    // Made 0600 before SQLite sees it; its -wal and -shm take the same mode.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| JournalError::Io {
+            path: path.display().to_string(),
+            source,
+        })?;
+    prepare(path, session_id).map_err(|source| JournalError::Sqlite {
+        path: path.display().to_string(),
+        source,
+    })?
+}
+
+fn prepare(path: &Path, session_id: &str) -> rusqlite::Result<Result<Connection, JournalError>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    // Tools read while we write; they must not make a commit fail.
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > LAYOUT {
+        return Ok(Err(JournalError::Newer {
+            path: path.display().to_string(),
+            found,
+            known: LAYOUT,
+        }));
+    }
+    if found < LAYOUT {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(&messages_table(session_id))?;
+        for (table, column) in ADDED {
+            add_column(&transaction, table, column)?;
+        }
+        transaction.execute_batch(INDEXES)?;
+        super::write::meta(&transaction, "session_id", session_id)?;
+        transaction.pragma_update(None, "user_version", LAYOUT)?;
+        transaction.commit()?;
+    }
+    Ok(Ok(connection))
+}
+
+/// One database holds one session, so its name is computed rather than stored with every message.
+fn messages_table(session_id: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS messages(
+            msg_seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            session_id TEXT GENERATED ALWAYS AS ('{}') VIRTUAL,
+            exec_id TEXT, msg_type TEXT, content_json TEXT, artifact_ref TEXT,
+            target_exec TEXT, ts REAL, wire BLOB);",
+        session_id.replace('\'', "''")
+    )
+}
+
+fn add_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<()> {
+    let name = column.split(' ').next().unwrap_or(column);
+    let known: bool = connection.query_row(
+        "SELECT count(*) FROM pragma_table_xinfo(?1) WHERE name = ?2",
+        (table, name),
+        |row| row.get(0),
+    )?;
+    if known {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))
+}

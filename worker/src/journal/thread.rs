@@ -1,0 +1,159 @@
+//! The thread that owns the database.
+//!
+//! Commits go to the page cache at once and to the disk within [`SYNC_INTERVAL`], acknowledged
+//! executions before they are reported. A commit that fails (a full disk) is kept and tried again:
+//! nothing after it is written before it.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Command, JournalEvent, StoredFold, Transaction, read, write};
+
+/// How much output a power loss may take back.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a failed commit waits before it is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// SQLite's own needs are modest and its depth is bounded by our few statements.
+const STACK: usize = 256 << 10;
+
+pub(super) fn spawn(
+    connection: Connection,
+    inbox: Receiver<Command>,
+    outbox: UnboundedSender<JournalEvent>,
+    logical_bytes: i64,
+) -> io::Result<()> {
+    let keeper = Keeper {
+        connection,
+        writer: write::Writer::new(logical_bytes),
+        outbox,
+        unsynced: None,
+    };
+    thread::Builder::new()
+        .name("journal".to_owned())
+        .stack_size(STACK)
+        .spawn(move || keeper.run(&inbox))
+        .map(drop)
+}
+
+struct Keeper {
+    connection: Connection,
+    writer: write::Writer,
+    outbox: UnboundedSender<JournalEvent>,
+    /// When the oldest commit that is not on the disk yet was made.
+    unsynced: Option<Instant>,
+}
+
+impl Keeper {
+    fn run(mut self, inbox: &Receiver<Command>) {
+        loop {
+            let command = match self.unsynced {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => inbox.recv_timeout(SYNC_INTERVAL.saturating_sub(since.elapsed())),
+            };
+            match command {
+                Ok(Command::Commit(transaction)) => self.commit(transaction),
+                Ok(Command::Snapshot(ticket)) => {
+                    let executions = read::executions(&self.connection).unwrap_or_else(|err| {
+                        tracing::error!("failed to read the journal's executions: {err}");
+                        Vec::new()
+                    });
+                    self.tell(JournalEvent::Snapshot(ticket, executions));
+                }
+                Ok(Command::Events {
+                    after,
+                    through,
+                    max_bytes,
+                    reply,
+                }) => {
+                    match read::events(&self.connection, after, through, max_bytes) {
+                        // A client that left before its answer needs none.
+                        Ok(frames) => drop(reply.send(frames)),
+                        Err(err) => tracing::error!("failed to read the journal's events: {err}"),
+                    }
+                }
+                Ok(Command::Close(done)) => {
+                    self.sync();
+                    drop(self.connection);
+                    done.send(()).ok();
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Disconnected) => return self.sync(),
+            }
+        }
+    }
+
+    fn commit(&mut self, transaction: Transaction) {
+        let due = self
+            .unsynced
+            .is_some_and(|since| since.elapsed() >= SYNC_INTERVAL);
+        let durable = transaction.durable || due;
+        let mut stalled = false;
+        while let Err(err) = self.attempt(&transaction, durable) {
+            if !stalled {
+                tracing::warn!(
+                    "failed to write the journal, keeping what came and trying again: {err}"
+                );
+                self.tell(JournalEvent::Stalled(err.to_string()));
+                stalled = true;
+            }
+            thread::sleep(RETRY_INTERVAL);
+        }
+        if stalled {
+            tracing::info!("the journal is written again");
+            self.tell(JournalEvent::Resumed);
+        }
+        self.unsynced = if durable {
+            None
+        } else {
+            self.unsynced.or_else(|| Some(Instant::now()))
+        };
+        let folds = transaction
+            .wanted_folds
+            .iter()
+            .map(|exec| {
+                let fold = write::stored_fold(&self.connection, *exec).unwrap_or_else(|err| {
+                    tracing::error!("failed to read the fold of {exec}: {err}");
+                    StoredFold::default()
+                });
+                (*exec, fold)
+            })
+            .collect();
+        self.tell(JournalEvent::Committed(transaction, folds));
+    }
+
+    fn attempt(&mut self, transaction: &Transaction, durable: bool) -> rusqlite::Result<()> {
+        if durable {
+            self.connection.pragma_update(None, "synchronous", "FULL")?;
+        }
+        let written = self.writer.write(&mut self.connection, transaction);
+        if durable {
+            self.connection
+                .pragma_update(None, "synchronous", "NORMAL")?;
+        }
+        written
+    }
+
+    /// Puts earlier commits on the disk: a commit with `synchronous = FULL` syncs the whole log.
+    fn sync(&mut self) {
+        if self.unsynced.take().is_none() {
+            return;
+        }
+        if let Err(err) = self.attempt(&Transaction::default(), true) {
+            tracing::warn!("failed to sync the journal: {err}");
+            self.unsynced = Some(Instant::now());
+        }
+    }
+
+    fn tell(&self, event: JournalEvent) {
+        // The session ends before its journal: then nobody needs to know.
+        drop(self.outbox.send(event));
+    }
+}
