@@ -2,5 +2,6 @@
 
 pub mod fold;
 pub mod journal;
+pub mod kernel;
 pub mod python;
 pub mod widgets;

@@ -1,0 +1,243 @@
+//! The kernel's process: started detached, adopted by proof, ended with all it forked.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io,
+    os::unix::{
+        fs::OpenOptionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tithon_ipc::{
+    files::{KernelRecord, write_atomic},
+    process::{ProcessIdentity, WatchedProcess},
+};
+use tokio::time::timeout;
+
+use super::tree;
+
+/// Carried in the environment of every process of a session: its directory.
+pub const MARK: &str = "TITHON_SESSION";
+
+/// How long a kernel may take to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a killed process may take to disappear; longer means uninterruptible sleep.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// How to start a kernel.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    /// The whole environment, but for [`MARK`].
+    pub env: &'a BTreeMap<String, String>,
+    /// Where it runs.
+    pub workdir: &'a Path,
+    /// The session's directory.
+    pub dir: &'a Path,
+}
+
+/// A running kernel.
+#[derive(Debug)]
+pub struct KernelProcess {
+    process: WatchedProcess,
+    child: Option<Child>,
+}
+
+impl KernelProcess {
+    /// Starts a kernel in a session of its own, its words appended to `kernel.log`, and records it.
+    ///
+    /// # Errors
+    /// When the program cannot be run; the error names it.
+    pub fn spawn(spawn: &Spawn<'_>) -> io::Result<Self> {
+        let (program, arguments) = spawn
+            .argv
+            .split_first()
+            .ok_or_else(|| io::Error::other("the kernel has no command"))?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(spawn.dir.join("kernel.log"))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(spawn.env)
+            .env(MARK, spawn.dir)
+            .current_dir(spawn.workdir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        detach(&mut command);
+        let mut child = command.spawn().map_err(|err| {
+            let place = if spawn.workdir.is_dir() {
+                program.clone()
+            } else {
+                spawn.workdir.display().to_string()
+            };
+            io::Error::new(err.kind(), format!("{place}: {err}"))
+        })?;
+        let adopted = i32::try_from(child.id())
+            .map_err(io::Error::other)
+            .and_then(|pid| {
+                let identity = ProcessIdentity::of(pid)?
+                    .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
+                write_atomic(&spawn.dir.join("kernel.pid"), pid.to_string().as_bytes())?;
+                KernelRecord {
+                    process: identity.clone(),
+                }
+                .write(spawn.dir)?;
+                // A zombie has a pidfd too: a kernel that ends at once is seen to end.
+                let handle = identity
+                    .open()?
+                    .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
+                WatchedProcess::new(handle)
+            });
+        match adopted {
+            Ok(process) => Ok(Self {
+                process,
+                child: Some(child),
+            }),
+            Err(err) => {
+                child.kill().ok();
+                child.wait().ok();
+                Err(err)
+            }
+        }
+    }
+
+    /// Takes over the kernel that a session's directory names; `None` when it has ended.
+    ///
+    /// # Errors
+    /// When `/proc` or a pidfd is refused.
+    pub fn adopt(dir: &Path) -> io::Result<Option<Self>> {
+        let record = match KernelRecord::read(dir) {
+            Ok(record) => record,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        let Some(handle) = record.process.open()? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            process: WatchedProcess::new(handle)?,
+            child: None,
+        }))
+    }
+
+    /// The kernel's process id.
+    pub fn pid(&self) -> i32 {
+        self.process.handle().identity().pid
+    }
+
+    /// Interrupts the kernel itself, not what it started.
+    ///
+    /// # Errors
+    /// When the signal is not permitted.
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.process.handle().signal(Signal::INT)
+    }
+
+    /// Waits until the kernel has ended.
+    pub async fn ended(&self) {
+        self.process.ended().await;
+    }
+
+    /// How it ended, if this worker is its parent.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.wait().ok())
+    }
+
+    /// Ends the kernel's whole process group, then whatever left the group but carries the mark.
+    pub async fn terminate(mut self, dir: &Path) {
+        let group = Pid::from_raw(self.pid());
+        for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
+            if !self.process.handle().is_alive() {
+                break;
+            }
+            // The leader lives, so the group's number is still its own.
+            if let Some(group) = group {
+                kill_process_group(group, signal).ok();
+            }
+            timeout(wait, self.ended()).await.ok();
+        }
+        if !self.process.handle().is_alive() {
+            self.exit();
+        }
+        sweep(dir).await;
+    }
+}
+
+/// Ends what a session's kernel left behind, by proof of the mark in each process's environment.
+pub async fn sweep(dir: &Path) {
+    for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
+        let left = tree::marked(dir);
+        for process in &left {
+            process.signal(signal).ok();
+        }
+        let gone = async {
+            for process in left {
+                if let Ok(process) = WatchedProcess::new(process) {
+                    process.ended().await;
+                }
+            }
+        };
+        if timeout(wait, gone).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// How a process ended, in the words of a person: `killed by SIGSEGV`, `exited with code 3`.
+pub fn describe(exit: ExitStatus) -> String {
+    match (exit.signal(), exit.code()) {
+        (Some(signal), _) => format!("killed by {}", signal_name(signal)),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+#[expect(
+    unsafe_code,
+    reason = "only a child can leave its parent's session and signal dispositions"
+)]
+fn detach(command: &mut Command) {
+    let child = || {
+        rustix::process::setsid()?;
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: signal(2) with SIG_DFL is async-signal-safe and touches no memory of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only; it neither allocates nor locks.
+    unsafe { command.pre_exec(child) };
+}

@@ -1,0 +1,137 @@
+//! Which processes belong to a kernel, and what they use.
+
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
+
+use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
+
+use super::process::MARK;
+
+/// Deeper trees than this are cut: a fork bomb must not hang a status.
+const TREE_MAX: usize = 4096;
+
+/// What a kernel and its descendants use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Resident set, summed: pages shared between forks count once for each.
+    pub memory_bytes: u64,
+    /// User and system time in seconds, of processes that have ended and were waited for too.
+    pub cpu_seconds: f64,
+}
+
+/// What the tree below `pid` uses now.
+pub fn usage(pid: i32) -> Usage {
+    let mut tree = vec![pid];
+    let mut at = 0;
+    let mut total = Usage::default();
+    while at < tree.len() && tree.len() < TREE_MAX {
+        let pid = tree[at];
+        at += 1;
+        tree.extend(children(pid));
+        total.memory_bytes += resident(pid).unwrap_or(0);
+        total.cpu_seconds += cpu_seconds(pid).unwrap_or(0.0);
+    }
+    total
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|pids| {
+            pids.split_ascii_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn resident(pid: i32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of clock ticks, shown with one decimal"
+)]
+fn cpu_seconds(pid: i32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    // utime, stime, cutime, cstime: fields 14 to 17, counted from the one after the name.
+    let ticks: u64 = after_name
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Every living process of ours but this one whose environment carries the session's mark.
+pub fn marked(dir: &Path) -> Vec<ProcessHandle> {
+    let mut mark = format!("{MARK}=").into_bytes();
+    mark.extend(dir.as_os_str().as_bytes());
+    let me = rustix::process::getuid().as_raw();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
+        .filter(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|found| found.uid() == me))
+        .filter_map(|pid| {
+            // Held first, then looked at: what is proved is what may be signalled.
+            let handle = ProcessIdentity::of(pid).ok()??.open().ok()??;
+            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let carries = environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mark);
+            (carries && handle.is_alive()).then_some(handle)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_processes_with_the_exact_mark_are_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let sleeper = |mark: &Path| {
+            Command::new("sleep")
+                .arg("1000")
+                .env(MARK, mark)
+                .spawn()
+                .unwrap()
+        };
+        let mut ours = sleeper(dir.path());
+        let mut other = sleeper(&dir.path().join("x"));
+        let found: Vec<u32> = marked(dir.path())
+            .iter()
+            .map(|handle| u32::try_from(handle.identity().pid).unwrap())
+            .collect();
+        for child in [&mut ours, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [ours.id()]);
+    }
+
+    #[test]
+    fn usage_counts_this_process() {
+        let used = usage(i32::try_from(std::process::id()).unwrap());
+        assert!(used.memory_bytes > 1 << 20, "{used:?}");
+    }
+}
