@@ -1,0 +1,206 @@
+//! A worker's life: take the lock, open the journal, listen, serve, leave in order.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    rc::Rc,
+    time::Duration,
+};
+
+use tithon_ipc::{
+    files::{Meta, WorkerRecord, worker_lock},
+    ids::SessionId,
+    lock::Lock,
+    paths::Home,
+    process::ProcessIdentity,
+};
+use tokio::{net::UnixListener, sync::mpsc, task::LocalSet};
+
+use crate::{
+    client::{Answer, ClientId, Door, Link},
+    control,
+    feed::Feed,
+    journal::{Journal, JournalError, JournalEvent, Loaded},
+    session::{Command, Ending, Place, Session},
+    settings::Settings,
+};
+
+/// Operations on their way to the session. Full means the session is behind: its clients wait.
+const COMMANDS_MAX: usize = 64;
+/// How long clients have to hear that the worker ends.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why a worker could not begin.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("another worker owns this session")]
+    Taken,
+    #[error("{0}: {1}")]
+    Io(&'static str, io::Error),
+    #[error("its meta.json: {0}")]
+    Meta(String),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Runs the worker of the session in `dir` until the session ends.
+///
+/// Says `ready` on stdout once its control socket listens, or `failed: …`.
+pub fn run(home: Home, dir: PathBuf) -> ExitCode {
+    // A session of its own: no terminal, service manager or supervisor takes this process down
+    // with itself. It is already one where a service manager made it so.
+    rustix::process::setsid().ok();
+    match start(home, dir).and_then(Worker::serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            tracing::error!("failed to start: {err}");
+            report(&format!("failed: {err}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says one line to whoever started the worker, who may be gone.
+fn report(line: &str) {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", line.replace('\n', " "))
+        .and_then(|()| stdout.flush())
+        .ok();
+}
+
+struct Worker {
+    place: Place,
+    journal: Journal,
+    loaded: Loaded,
+    events: mpsc::UnboundedReceiver<JournalEvent>,
+    lock: Lock,
+}
+
+fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
+    let lock = Lock::try_acquire(&worker_lock(&dir))
+        .map_err(|err| StartError::Io("its lock", err))?
+        .ok_or(StartError::Taken)?;
+    let meta = Meta::read(&dir).map_err(|err| StartError::Meta(err.to_string()))?;
+    let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
+    let (journal, loaded, events) = Journal::open(&dir.join("journal.db"), id.as_str())?;
+    let key = id.key();
+    let place = Place {
+        home,
+        dir,
+        id,
+        key,
+        workdir: meta.workdir,
+    };
+    Ok(Worker {
+        place,
+        journal,
+        loaded,
+        events,
+        lock,
+    })
+}
+
+impl Worker {
+    fn serve(self) -> Result<(), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|err| StartError::Io("its event loop", err))?;
+        LocalSet::new().block_on(&runtime, self.live())
+    }
+
+    async fn live(self) -> Result<(), StartError> {
+        let Self {
+            place,
+            journal,
+            loaded,
+            mut events,
+            lock,
+        } = self;
+        let socket = place.home.control_socket(&place.key);
+        let listener = listen(&socket, &place.dir)?;
+        let settings = Settings::from_env();
+        let feed = Rc::new(Feed::new(loaded.max_seq, settings.events_max));
+        let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
+        let door = Door {
+            commands,
+            feed: Rc::clone(&feed),
+            journal: journal.clone(),
+            home: place.home.clone(),
+            session: place.id.clone(),
+            settings: settings.clone(),
+        };
+        let mut session = Session::new(place, settings, journal, loaded, feed);
+        session.take_over().map_err(StartError::Meta)?;
+        let listening = tokio::task::spawn_local(control::listen(listener, door));
+        report("ready");
+        let (ending, session) = session.run(&mut inbox, &mut events).await;
+
+        // From here on the session can have another worker: listener and record go before the lock.
+        listening.abort();
+        std::fs::remove_file(&socket).ok();
+        let (journal, clients) = session.into_parts();
+        journal.close().await;
+        drop(lock);
+        part(ending, inbox, clients).await;
+        Ok(())
+    }
+}
+
+fn listen(socket: &Path, dir: &Path) -> Result<UnixListener, StartError> {
+    // The lock is ours: whoever left a socket here is gone.
+    std::fs::remove_file(socket).ok();
+    let listener =
+        UnixListener::bind(socket).map_err(|err| StartError::Io("its control socket", err))?;
+    let record = ProcessIdentity::current().and_then(|process| {
+        WorkerRecord {
+            process,
+            control: socket.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+        .write(dir)
+    });
+    record.map_err(|err| StartError::Io("its worker.json", err))?;
+    Ok(listener)
+}
+
+/// Takes leave of the clients. Those of a session that was killed stay connected until they go:
+/// an editor that reconnects by itself would bring the kernel back to life.
+async fn part(
+    ending: Ending,
+    mut inbox: mpsc::Receiver<Command>,
+    mut clients: HashMap<ClientId, Link>,
+) {
+    if ending != Ending::Retired {
+        for link in clients.values() {
+            link.answers.try_send(Answer::GoingAway).ok();
+        }
+        let gone = async {
+            while !clients.is_empty() {
+                match inbox.recv().await {
+                    Some(Command::Gone(client)) => drop(clients.remove(&client)),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        tokio::time::timeout(FAREWELL, gone).await.ok();
+        return;
+    }
+    while !clients.is_empty() {
+        match inbox.recv().await {
+            Some(Command::Gone(client)) => drop(clients.remove(&client)),
+            Some(Command::Op { client, .. }) => {
+                if let Some(link) = clients.get(&client) {
+                    link.answers
+                        .try_send(Answer::Frame(crate::session::killed().into()))
+                        .ok();
+                }
+            }
+            Some(_) => {}
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Starting kernels and taking them over.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tithon_ipc::{
+    client::{Frame, LaunchWish},
+    files,
+    jupyter::ConnectionFile,
+};
+use tokio::time::Instant;
+
+use super::{
+    Ending, Session,
+    kernel::{Kernel, KernelSlot},
+};
+use crate::{
+    client::{Answer, ClientId},
+    kernel::process::{KernelProcess, Spawn},
+    python::{self, Launch, PythonError, Wish},
+};
+
+/// How much of `kernel.log` an error quotes.
+const LAST_WORDS: usize = 2000;
+
+/// What a launch under way says.
+#[derive(Debug)]
+pub(super) enum LaunchEvent {
+    /// Progress, for people.
+    Progress(String),
+    /// A kernel was found, or not.
+    Chosen(Box<Result<Launch, PythonError>>),
+}
+
+/// `launch.json`: what the kernel was started from, for later restarts. 0600: it holds an environment.
+#[derive(Debug, Serialize, Deserialize)]
+struct LaunchFile {
+    wish: LaunchWish,
+    #[serde(default)]
+    launch: Option<Launch>,
+}
+
+impl Session {
+    /// Begins to start a kernel; what a client does not wish is as it was before.
+    pub(super) fn start_kernel(&mut self, wish: Option<LaunchWish>, restart: Option<ClientId>) {
+        let stored = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json")).ok();
+        let mut wish = wish.unwrap_or_default();
+        if let Some(before) = stored.map(|stored| stored.wish) {
+            if wish.python.is_none() && wish.kernel.is_none() {
+                wish.python = before.python;
+                wish.kernel = before.kernel;
+            }
+            if wish.env.is_empty() {
+                wish.env = before.env;
+            }
+        }
+        if wish.env.is_empty() {
+            wish.env = std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect();
+        }
+        self.store_launch(&wish, None);
+        self.kernel = KernelSlot::Choosing { restart };
+        let wish = Wish {
+            python: wish.python,
+            kernel: wish.kernel,
+            workdir: self.place.workdir.clone(),
+            env: wish.env,
+        };
+        let envs = self.place.home.envs();
+        let events = self.launch_sender.clone();
+        // Looking for interpreters runs them: seconds on a cold network disk, minutes where an
+        // environment is made. The session answers meanwhile.
+        std::thread::spawn(move || {
+            let progress = events.clone();
+            let mut tell = |line: &str| drop(progress.send(LaunchEvent::Progress(line.to_owned())));
+            let chosen = python::choose(&wish, &envs, &mut tell);
+            drop(events.send(LaunchEvent::Chosen(Box::new(chosen))));
+        });
+    }
+
+    fn store_launch(&self, wish: &LaunchWish, launch: Option<&Launch>) {
+        let file = LaunchFile {
+            wish: wish.clone(),
+            launch: launch.cloned(),
+        };
+        if let Err(err) = files::write_json(&self.place.dir.join("launch.json"), &file) {
+            tracing::warn!("failed to note how the kernel is started: {err}");
+        }
+    }
+
+    pub(super) fn launch_event(&mut self, event: LaunchEvent) {
+        match event {
+            LaunchEvent::Progress(line) => self.notice(&line),
+            LaunchEvent::Chosen(chosen) => {
+                let KernelSlot::Choosing { restart } = self.kernel else {
+                    return;
+                };
+                let launched = chosen.map_err(|err| err.to_string()).and_then(|launch| {
+                    self.launch(launch, restart)
+                        .map_err(|err| format!("the kernel cannot be started: {err}"))
+                });
+                if let Err(reason) = launched {
+                    self.start_failed(&reason, restart);
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, launch: Launch, restart: Option<ClientId>) -> io::Result<()> {
+        let stored = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))?;
+        self.store_launch(&stored.wish, Some(&launch));
+        let file = self.place.dir.join("kernel.json");
+        let connection = self.new_connection(&launch)?;
+        files::write_json(&file, &connection)?;
+        let argv = command_line(&launch, &file);
+        let mut env: BTreeMap<String, String> = stored.wish.env;
+        env.retain(|name, _| !launch.env_remove.contains(name));
+        env.extend(launch.env.clone());
+        let log_start = fs::metadata(self.place.dir.join("kernel.log")).map_or(0, |log| log.len());
+        let process = KernelProcess::spawn(&Spawn {
+            argv: &argv,
+            env: &env,
+            workdir: &self.place.workdir,
+            dir: &self.place.dir,
+        })?;
+        tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
+        let (mut kernel, incoming) =
+            Kernel::connect(process, &connection, launch, &self.identity(), false)
+                .map_err(io::Error::other)?;
+        kernel.restart = restart;
+        kernel.log_start = log_start;
+        self.kernel_events = incoming;
+        self.kernel = KernelSlot::Running(Box::new(kernel));
+        Ok(())
+    }
+
+    /// The routing id on the kernel's sockets, the same for every worker of the session.
+    fn identity(&self) -> String {
+        format!("tithon-{}", self.place.key)
+    }
+
+    fn new_connection(&self, launch: &Launch) -> io::Result<ConnectionFile> {
+        let mut key = [0; 32];
+        fs::File::open("/dev/urandom")
+            .and_then(|mut random| io::Read::read_exact(&mut random, &mut key))?;
+        let endpoint = self.place.home.kernel_endpoint(&self.place.key);
+        Ok(ConnectionFile {
+            transport: "ipc".to_owned(),
+            ip: endpoint.to_string_lossy().into_owned(),
+            shell_port: 1,
+            iopub_port: 2,
+            stdin_port: 3,
+            control_port: 4,
+            hb_port: 5,
+            signature_scheme: "hmac-sha256".to_owned(),
+            key: tithon_ipc::ids::hex(&key),
+            kernel_name: launch.kernel_name.clone(),
+        })
+    }
+
+    /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
+    pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
+        let failed = |what: &str, err: &dyn std::fmt::Display| {
+            format!("the kernel cannot be taken over: {what}: {err}")
+        };
+        let Some(process) =
+            KernelProcess::adopt(&self.place.dir).map_err(|err| failed("its process", &err))?
+        else {
+            self.orphan_all();
+            return Ok(());
+        };
+        let file = self.place.dir.join("kernel.json");
+        let connection: ConnectionFile =
+            files::read_json(&file).map_err(|err| failed("its connection file", &err))?;
+        let launch = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
+            .ok()
+            .and_then(|stored| stored.launch)
+            .unwrap_or_default();
+        let pid = process.pid();
+        let (kernel, incoming) =
+            Kernel::connect(process, &connection, launch, &self.identity(), true)
+                .map_err(|err| failed("its channels", &err))?;
+        self.kernel_events = incoming;
+        self.kernel = KernelSlot::Running(Box::new(kernel));
+        self.kernel_adopted();
+        tracing::info!(pid, "took over a kernel");
+        Ok(())
+    }
+
+    /// What to say of a kernel that ended before it was ready.
+    pub(super) fn died_at_start(&self, log_start: u64) -> String {
+        let log = self.place.dir.join("kernel.log");
+        let words = last_words(&log, log_start).unwrap_or_default();
+        let said = if words.is_empty() {
+            String::new()
+        } else {
+            format!("\nits last words:\n{words}")
+        };
+        format!(
+            "kernel process exited during startup — is ipykernel installed for this interpreter? (see {}){said}",
+            log.display()
+        )
+    }
+
+    /// No kernel could be started: whoever waits for one is told why.
+    pub(super) fn start_failed(&mut self, reason: &str, restart: Option<ClientId>) {
+        tracing::warn!(
+            "failed to start a kernel: {}",
+            reason.lines().next().unwrap_or_default()
+        );
+        let error: tokio_tungstenite::tungstenite::Utf8Bytes =
+            Frame::Error { message: reason }.to_text().into();
+        let pid = self.kernel.pid().unwrap_or(0);
+        if let Some(client) = restart {
+            self.kernel = KernelSlot::Dead { pid };
+            self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
+            self.answer(client, Answer::Frame(error));
+            self.answer_waiting();
+            return self.start_next();
+        }
+        for (client, _) in std::mem::take(&mut self.waiting) {
+            self.answer(client, Answer::Close(error.clone()));
+        }
+        self.orphan_all();
+        self.kernel = KernelSlot::Absent;
+        self.ending = Some(Ending::Unused);
+        self.last_touch = Instant::now();
+    }
+}
+
+fn command_line(launch: &Launch, connection_file: &Path) -> Vec<String> {
+    launch
+        .argv
+        .iter()
+        .flat_map(|argument| {
+            if argument == python::LAUNCHER {
+                vec!["-m".to_owned(), "ipykernel_launcher".to_owned()]
+            } else {
+                vec![argument.replace(python::CONNECTION_FILE, &connection_file.to_string_lossy())]
+            }
+        })
+        .collect()
+}
+
+fn last_words(log: &Path, from: u64) -> io::Result<String> {
+    use io::{Read as _, Seek as _};
+    let mut file = fs::File::open(log)?;
+    let end = file.metadata()?.len();
+    let start = from.max(end.saturating_sub(LAST_WORDS as u64));
+    file.seek(io::SeekFrom::Start(start))?;
+    let mut words = Vec::new();
+    file.take(LAST_WORDS as u64).read_to_end(&mut words)?;
+    Ok(String::from_utf8_lossy(&words).trim().to_owned())
+}

@@ -1,0 +1,137 @@
+//! The kernel's generations and whether its variables are those the user left (PROTOCOL §16.6),
+//! derived from the journal alone.
+
+use serde_json::{Value, json};
+use tithon_ipc::ids::Seq;
+
+use super::Session;
+use crate::{
+    client::{Answer, ClientId},
+    journal::{Change, Loaded, StoredRow},
+    session::store::Effect,
+};
+
+/// What the journal says of the kernels so far.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    /// The seq of the event that began the current kernel's life; 0 for the first.
+    pub(super) generation: Seq,
+    /// Whether a fresh kernel took the place of one that had run cells, without anybody's wish.
+    pub(super) lost_state: bool,
+    /// Whether the session was closed on purpose and not used since.
+    pub(super) closed_by_user: bool,
+    newest: Option<Newest>,
+    last_started: Option<Seq>,
+    saw_running: bool,
+}
+
+/// The newest kernel event that begins or ends a life.
+#[derive(Debug)]
+struct Newest {
+    seq: Seq,
+    status: String,
+    deliberate: bool,
+}
+
+impl Lifecycle {
+    pub(super) fn load(loaded: &Loaded) -> Self {
+        let last_started = loaded.last_started;
+        Self {
+            generation: 0,
+            lost_state: false,
+            closed_by_user: loaded
+                .meta
+                .get("closed_by_user")
+                .is_some_and(|value| value == "1"),
+            newest: loaded.kernel_events.iter().find_map(Newest::of),
+            last_started,
+            saw_running: loaded.running_seen,
+        }
+    }
+
+    /// Whether anything of the running cell was journaled after its start.
+    pub(super) fn saw_running(&self) -> bool {
+        self.saw_running
+    }
+}
+
+impl Newest {
+    fn of(row: &StoredRow) -> Option<Self> {
+        let event: Value = serde_json::from_str(&row.content).ok()?;
+        let status = event.get("status")?.as_str()?;
+        matches!(
+            status,
+            "restarting" | "restarted" | "killed" | "shutdown" | "gc" | "replaced"
+        )
+        .then(|| Self {
+            seq: row.seq,
+            status: status.to_owned(),
+            deliberate: event
+                .get("deliberate")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+        })
+    }
+}
+
+impl Session {
+    /// Journals an event of the kernel's life.
+    pub(super) fn journal_kernel(&mut self, event: &Value) -> Seq {
+        self.row(None, "tithon.kernel", event)
+    }
+
+    /// A kernel of an earlier worker was taken over.
+    pub(super) fn kernel_adopted(&mut self) {
+        let newest = self.lifecycle.newest.as_ref();
+        self.lifecycle.generation = newest.map_or(0, |newest| newest.seq);
+        self.lifecycle.lost_state =
+            newest.is_some_and(|newest| newest.status == "replaced" && !newest.deliberate);
+    }
+
+    /// A kernel that this worker started can be used.
+    pub(super) fn fresh_kernel_ready(&mut self, pid: i32, restart: Option<ClientId>) {
+        if let Some(client) = restart {
+            let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
+            self.lifecycle.generation = self.journal_kernel(&event);
+            self.lifecycle.lost_state = false;
+            self.widgets = Default::default();
+            let frame = tithon_ipc::client::Frame::KernelRestarted { kernel_pid: pid }.to_text();
+            return self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
+        }
+        let newest = self.lifecycle.newest.take();
+        let since = newest
+            .as_ref()
+            .filter(|newest| newest.status != "gc")
+            .map_or(0, |newest| newest.seq);
+        self.lifecycle.lost_state = self
+            .lifecycle
+            .last_started
+            .is_some_and(|started| started > since);
+        self.lifecycle.generation = if self.lifecycle.lost_state {
+            self.widgets = Default::default();
+            self.journal_kernel(&json!({"status": "replaced", "pid": pid, "deliberate": false}))
+        } else {
+            newest.map_or(0, |newest| newest.seq)
+        };
+    }
+
+    /// Notes that the user ended the session, until cells are submitted again.
+    pub(super) fn close_by_user(&mut self) {
+        self.lifecycle.closed_by_user = true;
+        self.change(Change::Meta {
+            key: "closed_by_user",
+            value: "1".to_owned(),
+        });
+    }
+
+    /// Cells are submitted: the session is in use again.
+    pub(super) fn reopen(&mut self) {
+        if self.lifecycle.closed_by_user {
+            self.lifecycle.closed_by_user = false;
+            self.change(Change::Meta {
+                key: "closed_by_user",
+                value: "0".to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The session's state and the one task that owns it.
+//!
+//! Named messages come in (operations, committed transactions, the kernel's messages, its death);
+//! each is handled to its end before the next. What the outside sees follows from commits only:
+//! a row is folded, mirrored and published after its transaction, never before (I2).
+
+mod control;
+mod ingest;
+mod kernel;
+mod launch;
+mod lifecycle;
+mod ops;
+mod queue;
+mod snapshot;
+mod status;
+mod store;
+
+pub(crate) use ops::killed;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use kernel::{Kernel, KernelSlot};
+use launch::LaunchEvent;
+use queue::{Queued, Running};
+use store::{Effect, LiveFold};
+use tithon_ipc::{
+    client::{LaunchWish, Op},
+    control::{Reply, Request},
+    ids::{ExecId, Seq, SessionId, SessionKey},
+    paths::Home,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    client::{Answer, ClientId, Link},
+    feed::Feed,
+    journal::{Journal, JournalEvent, Loaded, Transaction},
+    settings::Settings,
+    widgets::WidgetMirror,
+};
+
+/// What reaches the session from its clients and from the supervisor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A client was handed over.
+    Connect(Link),
+    /// A client asks.
+    Op {
+        client: ClientId,
+        op: Op,
+        launch: Option<LaunchWish>,
+        workdir: Option<PathBuf>,
+    },
+    /// A client is gone.
+    Gone(ClientId),
+    /// The supervisor asks.
+    Control(Request, oneshot::Sender<Reply>),
+}
+
+/// Where the session is and what it is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The home it belongs to.
+    pub home: Home,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its name.
+    pub id: SessionId,
+    /// Its short name.
+    pub key: SessionKey,
+    /// Where its kernel runs.
+    pub workdir: PathBuf,
+}
+
+/// Why a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Asked to, its kernel left alone or not.
+    Stopped,
+    /// Its kernel was ended for good; clients that are still connected are told `error` from now on.
+    Retired,
+    /// Its kernel did not start, or nobody ever wanted one.
+    Unused,
+}
+
+/// How long a worker without a kernel waits for its first client.
+const UNUSED_AFTER: Duration = Duration::from_secs(60);
+/// How long a fold may differ from its stored form while its cell is still printing.
+const FOLD_INTERVAL: Duration = Duration::from_secs(30);
+/// The same once its cell is done.
+const LATE_FOLD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One session.
+pub(crate) struct Session {
+    place: Place,
+    settings: Settings,
+    journal: Journal,
+    feed: Rc<Feed>,
+
+    // What is written, and how far.
+    last_seq: Seq,
+    applied: Seq,
+    pending: Transaction,
+    pending_effects: Vec<Effect>,
+    in_flight: VecDeque<Vec<Effect>>,
+    folds: HashMap<ExecId, LiveFold>,
+    folds_due: Option<Instant>,
+    displays: HashMap<String, ExecId>,
+    widgets: WidgetMirror,
+    stalled: Option<String>,
+
+    // What runs.
+    executions: u64,
+    last_exec: u64,
+    queue: VecDeque<Queued>,
+    running: Option<Running>,
+    kernel: KernelSlot,
+    kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
+    lifecycle: lifecycle::Lifecycle,
+    launches: mpsc::UnboundedReceiver<LaunchEvent>,
+    launch_sender: mpsc::UnboundedSender<LaunchEvent>,
+
+    // Who is there.
+    clients: HashMap<ClientId, Link>,
+    waiting: Vec<(ClientId, Op)>,
+    snapshots: HashMap<u64, ClientId>,
+    last_ticket: u64,
+    created: f64,
+    last_touch: Instant,
+    ending: Option<Ending>,
+}
+
+impl Session {
+    /// A session as its journal left it; a kernel that still lives is taken over.
+    pub(crate) fn new(
+        place: Place,
+        settings: Settings,
+        journal: Journal,
+        loaded: Loaded,
+        feed: Rc<Feed>,
+    ) -> Self {
+        let (launch_sender, launches) = mpsc::unbounded_channel();
+        let (_, nothing) = mpsc::unbounded_channel();
+        let mut session = Self {
+            settings,
+            journal,
+            feed,
+            last_seq: loaded.max_seq,
+            applied: loaded.max_seq,
+            pending: Transaction::default(),
+            pending_effects: Vec::new(),
+            in_flight: VecDeque::new(),
+            folds: HashMap::new(),
+            folds_due: None,
+            displays: HashMap::new(),
+            widgets: WidgetMirror::default(),
+            stalled: None,
+            executions: loaded.executions,
+            last_exec: loaded.last_exec,
+            queue: VecDeque::new(),
+            running: None,
+            kernel: KernelSlot::Absent,
+            kernel_events: nothing,
+            lifecycle: lifecycle::Lifecycle::load(&loaded),
+            launches,
+            launch_sender,
+            clients: HashMap::new(),
+            waiting: Vec::new(),
+            snapshots: HashMap::new(),
+            last_ticket: 0,
+            created: crate::journal::now(),
+            last_touch: Instant::now(),
+            ending: None,
+            place,
+        };
+        session.restore(loaded);
+        session
+    }
+
+    /// Takes over the kernel that an earlier worker left.
+    ///
+    /// # Errors
+    /// When it lives but cannot be reached, in words for the person who must mend it.
+    pub(crate) fn take_over(&mut self) -> Result<(), String> {
+        self.adopt_kernel()
+    }
+
+    /// Runs until the session ends.
+    pub(crate) async fn run(
+        mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        events: &mut mpsc::UnboundedReceiver<JournalEvent>,
+    ) -> (Ending, Self) {
+        loop {
+            self.commit_pending();
+            if let Some(ending) = self.ending
+                && self.in_flight.is_empty()
+            {
+                return (ending, self);
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => self.journal_event(event),
+                Some(command) = commands.recv() => self.command(command).await,
+                Some(event) = self.launches.recv() => self.launch_event(event),
+                Some((channel, frames)) = self.kernel_events.recv() => self.kernel_messages(channel, frames),
+                () = self.kernel.ended() => self.kernel_ended().await,
+                () = tokio::time::sleep_until(deadline) => self.deadline_reached().await,
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect(link) => {
+                self.clients.insert(link.id, link);
+            }
+            Command::Gone(client) => {
+                self.clients.remove(&client);
+                self.waiting.retain(|(waiting, _)| *waiting != client);
+            }
+            Command::Op {
+                client,
+                op,
+                launch,
+                workdir,
+            } => self.op(client, op, launch, workdir).await,
+            Command::Control(request, reply) => self.control(request, reply).await,
+        }
+    }
+
+    /// The next moment something is due without being asked.
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let far = now + Duration::from_secs(3600);
+        let unused =
+            matches!(self.kernel, KernelSlot::Absent).then(|| self.last_touch + UNUSED_AFTER);
+        let barrier = self.running.as_ref().and_then(|running| running.barrier);
+        let idle = self
+            .settings
+            .idle_timeout
+            .map(|_| now + self.settings.idle_poll);
+        let kernel = self.kernel.running().and_then(Kernel::deadline);
+        [unused, barrier, idle, kernel, self.folds_due]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
+    }
+
+    async fn deadline_reached(&mut self) {
+        let now = Instant::now();
+        if matches!(self.kernel, KernelSlot::Absent)
+            && now >= self.last_touch + UNUSED_AFTER
+            && self.clients.is_empty()
+        {
+            self.ending = Some(Ending::Unused);
+        }
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.barrier.is_some_and(|due| now >= due))
+        {
+            self.finish_running();
+        }
+        if self.folds_due.is_some_and(|due| now >= due) {
+            self.store_folds();
+        }
+        self.kernel_deadline(now).await;
+        self.collect_if_idle().await;
+    }
+
+    /// Sends a client an answer; one that does not read its answers is let go.
+    fn answer(&mut self, client: ClientId, answer: Answer) {
+        if let Some(link) = self.clients.get(&client)
+            && link.answers.try_send(answer).is_err()
+        {
+            self.clients.remove(&client);
+        }
+    }
+
+    fn frame(&mut self, client: ClientId, frame: &tithon_ipc::client::Frame<'_>) {
+        self.answer(client, Answer::Frame(frame.to_text().into()));
+    }
+
+    /// Tells every client something in passing.
+    fn notice(&self, message: &str) {
+        let text: tokio_tungstenite::tungstenite::Utf8Bytes =
+            tithon_ipc::client::Frame::Notice { message }
+                .to_text()
+                .into();
+        for link in self.clients.values() {
+            link.answers.try_send(Answer::Extra(text.clone())).ok();
+        }
+    }
+
+    /// What is left once the session has ended: the journal to close and the clients to part from.
+    pub(crate) fn into_parts(self) -> (Journal, HashMap<ClientId, Link>) {
+        (self.journal, self.clients)
+    }
+}

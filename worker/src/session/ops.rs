@@ -1,0 +1,208 @@
+//! What clients ask of the session, one hop from here to each answer.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tithon_ipc::{
+    client::{Clear, Frame, LaunchWish, Op},
+    ids::ExecId,
+};
+use tokio::time::Instant;
+
+use super::{Ending, Session, kernel::KernelSlot, store::Effect};
+use crate::client::{Answer, ClientId};
+
+impl Session {
+    pub(super) async fn op(
+        &mut self,
+        client: ClientId,
+        op: Op,
+        launch: Option<LaunchWish>,
+        _workdir: Option<PathBuf>,
+    ) {
+        self.last_touch = Instant::now();
+        if self.ending == Some(Ending::Retired) {
+            return self.refuse(client);
+        }
+        match op {
+            Op::Interrupt => {
+                let ok = self.interrupt();
+                self.after_commit(Effect::Answer(
+                    client,
+                    Answer::Frame(Frame::Interrupted { ok }.to_text().into()),
+                ));
+            }
+            Op::KillKernel { .. } => {
+                let session = Value::from(self.place.id.as_str());
+                self.kill().await;
+                self.frame(
+                    client,
+                    &Frame::KernelKilled {
+                        ok: true,
+                        session: &session,
+                    },
+                );
+            }
+            op if self.kernel.is_loading() => {
+                self.waiting.push((client, op));
+                if matches!(self.kernel, KernelSlot::Absent) {
+                    self.start_kernel(launch, None);
+                }
+            }
+            Op::RestartKernel => self.restart(client, launch).await,
+            op => self.answer_op(client, op),
+        }
+    }
+
+    /// Operations that waited for the kernel.
+    pub(super) fn answer_waiting(&mut self) {
+        for (client, op) in std::mem::take(&mut self.waiting) {
+            match op {
+                // Whoever asked while the kernel was being started has a fresh one now.
+                Op::RestartKernel => {
+                    let kernel_pid = self.kernel.pid().unwrap_or(0);
+                    self.frame(client, &Frame::KernelRestarted { kernel_pid });
+                }
+                op => self.answer_op(client, op),
+            }
+        }
+    }
+
+    fn answer_op(&mut self, client: ClientId, op: Op) {
+        match op {
+            Op::Attach { last_seen_seq } => self.attach(client, last_seen_seq),
+            Op::Submit(submission) => self.submit(client, submission),
+            Op::InputReply { value } => self.input_reply(client, &value),
+            Op::ClearOutput(which) => self.clear_output(client, which),
+            Op::GetArtifact {
+                artifact_id,
+                req_id,
+            } => self.frame(
+                client,
+                &Frame::Artifact {
+                    artifact_id: &artifact_id,
+                    mime: None,
+                    data_b64: None,
+                    found: false,
+                    req_id: req_id.as_ref(),
+                },
+            ),
+            Op::SessionStatus => {
+                let status = self.status();
+                let text = format!(r#"{{"op": "status_reply", {}"#, &status[1..]);
+                self.answer(client, Answer::Frame(text.into()));
+            }
+            Op::Interrupt
+            | Op::RestartKernel
+            | Op::KillKernel { .. }
+            | Op::Status
+            | Op::Shutdown { .. } => {
+                unreachable_op(&op);
+            }
+        }
+    }
+
+    fn input_reply(&mut self, client: ClientId, value: &str) {
+        let prompt = self
+            .running
+            .as_mut()
+            .and_then(|running| Some((running.exec, running.prompt.take()?)));
+        let answered = prompt.and_then(|(exec, prompt)| {
+            let kernel = self.kernel.running()?;
+            let content = tithon_ipc::json::to_string(&json!({"value": value, "status": "ok"}));
+            let msg_id = format!("tithon-{}_input_{}", self.place.key, self.last_seq + 1);
+            let message =
+                kernel
+                    .signer
+                    .message(&msg_id, "input_reply", prompt.header, content.into());
+            self.row(
+                Some(exec),
+                "tithon.input_resolved",
+                &json!({"exec_id": exec.to_string()}),
+            );
+            // Resolved first: a worker that replaces this one must not ask again.
+            self.after_commit(Effect::Input(Box::new(message)));
+            Some(())
+        });
+        let frame = Frame::InputAck {
+            ok: answered.is_some(),
+        }
+        .to_text();
+        self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
+    }
+
+    fn clear_output(&mut self, client: ClientId, which: Clear) {
+        let execs: Vec<ExecId> = match which {
+            Clear::All => (1..=self.last_exec).map(ExecId).collect(),
+            Clear::Only(ids) => ids
+                .iter()
+                .filter_map(|id| ExecId::parse(id))
+                .filter(|exec| exec.0 <= self.last_exec && exec.0 > 0)
+                .collect(),
+        };
+        for exec in &execs {
+            self.row(
+                Some(*exec),
+                "clear_output",
+                &json!({"wait": false, "tithon_scope": "cell"}),
+            );
+        }
+        let frame = Frame::Cleared { count: execs.len() }.to_text();
+        self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
+    }
+
+    async fn restart(&mut self, client: ClientId, launch: Option<LaunchWish>) {
+        let old = self.kernel.pid().unwrap_or(0);
+        self.orphan_all();
+        self.journal_kernel(&json!({"status": "restarting", "pid": old, "deliberate": true}));
+        self.end_kernel().await;
+        self.start_kernel(launch, Some(client));
+    }
+
+    /// Ends the session's kernel at a user's wish.
+    pub(super) async fn kill(&mut self) {
+        self.orphan_all();
+        self.close_by_user();
+        self.journal_kernel(&json!({"status": "killed", "deliberate": true}));
+        self.end_kernel().await;
+        self.ending = Some(Ending::Retired);
+    }
+
+    fn refuse(&mut self, client: ClientId) {
+        self.answer(client, Answer::Frame(killed().into()));
+    }
+
+    /// Ends a kernel that nobody has used for the idle timeout.
+    pub(super) async fn collect_if_idle(&mut self) {
+        let Some(timeout) = self.settings.idle_timeout else {
+            return;
+        };
+        let idle = self.last_touch.elapsed();
+        let unused = self.feed.readers() == 0
+            && self.queue.is_empty()
+            && self.running.is_none()
+            && self.waiting.is_empty()
+            && self
+                .kernel
+                .running()
+                .is_some_and(|kernel| kernel.ready && kernel.execution_state != "busy");
+        if unused && idle >= timeout && self.ending.is_none() {
+            self.journal_kernel(&json!({"status": "gc", "idle_seconds": idle.as_secs()}));
+            self.end_kernel().await;
+            self.ending = Some(Ending::Retired);
+        }
+    }
+}
+
+/// The answer to anything asked of a session whose kernel was ended for good.
+pub(crate) fn killed() -> String {
+    Frame::Error {
+        message: "session was killed\nhint: connect again for a fresh kernel",
+    }
+    .to_text()
+}
+
+/// Operations that are answered before they get here.
+fn unreachable_op(op: &Op) {
+    tracing::error!("an operation reached the session that is not its: {op:?}");
+}

@@ -1,0 +1,463 @@
+//! Executions: submitted, started, finished, skipped, orphaned.
+//!
+//! The journal's `queued` rows are the queue; what is here in memory is only a reading of them (I4).
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+use tithon_ipc::{
+    client::{Frame, Submission},
+    ids::{ExecId, sha256_hex},
+    json,
+};
+use tokio::time::Instant;
+
+use super::{
+    Session,
+    kernel::{Kernel, KernelSlot},
+    store::Effect,
+};
+use crate::{
+    client::{Answer, ClientId},
+    journal::{Change, Channel, NewExecution, Row, Status, StoredExecution, now},
+};
+
+/// A cell that waits.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) exec: ExecId,
+    pub(super) batch: ExecId,
+    code: String,
+    allow_stdin: bool,
+    stop_on_error: bool,
+}
+
+/// The cell that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) exec: ExecId,
+    batch: ExecId,
+    code: String,
+    allow_stdin: bool,
+    stop_on_error: bool,
+    pub(super) msg_id: String,
+    pub(super) started: f64,
+    /// The kernel's word on how it ended.
+    pub(super) reply: Option<ExecuteReply>,
+    /// Whether its `idle` is committed.
+    idle: bool,
+    /// When to stop waiting for the `idle` that belongs to the reply.
+    pub(super) barrier: Option<Instant>,
+    /// What the kernel numbered it, as it said before any reply.
+    pub(super) execution_count: Option<i64>,
+    /// The prompt it waits at.
+    pub(super) prompt: Option<Prompt>,
+    /// Whether an earlier worker sent it, and any sign of it was journaled since.
+    pub(super) adopted: Option<SignOfLife>,
+}
+
+/// What an earlier worker's journal says of a cell it had started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignOfLife {
+    /// The kernel had begun with it.
+    Seen,
+    /// Nothing came of it: it may never have reached the kernel.
+    None,
+}
+
+/// A cell's `input()`.
+#[derive(Clone, Debug)]
+pub(super) struct Prompt {
+    /// The text shown.
+    pub(super) prompt: String,
+    /// Whether the answer is not to be echoed.
+    pub(super) password: bool,
+    /// The request's header: the answer's parent.
+    pub(super) header: bytes::Bytes,
+}
+
+/// How the kernel says a cell ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExecuteReply {
+    /// `ok`, `error` or `aborted`.
+    pub(super) status: String,
+    /// The kernel's count.
+    pub(super) execution_count: Option<i64>,
+}
+
+/// Whether a row is the `idle` of its execution.
+pub(super) fn is_idle(row: &Row) -> bool {
+    row.msg_type == "status" && row.content.as_str().contains("\"idle\"")
+}
+
+impl Session {
+    /// Rebuilds queue and running cell from the journal's open executions.
+    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>) {
+        for execution in open {
+            if execution.status == Status::Running.name() {
+                let seen = self.lifecycle.saw_running();
+                self.running = Some(Running {
+                    exec: execution.exec,
+                    batch: execution.batch,
+                    code: execution.code,
+                    allow_stdin: execution.allow_stdin,
+                    stop_on_error: execution.stop_on_error,
+                    msg_id: execution.kernel_msg_id.unwrap_or_default(),
+                    started: execution.started_at.unwrap_or_else(now),
+                    reply: None,
+                    idle: false,
+                    barrier: None,
+                    execution_count: None,
+                    prompt: None,
+                    adopted: Some(if seen {
+                        SignOfLife::Seen
+                    } else {
+                        SignOfLife::None
+                    }),
+                });
+            } else {
+                self.queue.push_back(Queued {
+                    exec: execution.exec,
+                    batch: execution.batch,
+                    code: execution.code,
+                    allow_stdin: execution.allow_stdin,
+                    stop_on_error: execution.stop_on_error,
+                });
+            }
+        }
+    }
+
+    /// Queues cells; the client hears of it once they are durable.
+    pub(super) fn submit(&mut self, client: ClientId, submission: Submission) {
+        if let Some(reason) = &self.stalled {
+            let message = format!("nothing was queued: the journal cannot be written ({reason})");
+            return self.frame(client, &Frame::Error { message: &message });
+        }
+        self.reopen();
+        let batch = ExecId(self.last_exec + 1);
+        let mut ids = Vec::with_capacity(submission.cells.len());
+        for cell in submission.cells {
+            self.last_exec += 1;
+            self.executions += 1;
+            let exec = ExecId(self.last_exec);
+            ids.push(exec.to_string());
+            let raw = cell
+                .origin
+                .as_ref()
+                .map_or(Value::Null, |origin| origin.raw.clone());
+            self.change(Change::Submitted(NewExecution {
+                exec,
+                cell_hash: sha256_hex(cell.code.as_bytes()),
+                code: cell.code.clone(),
+                origin_uri: cell.origin.as_ref().and_then(|origin| origin.uri.clone()),
+                origin_range: cell
+                    .origin
+                    .as_ref()
+                    .and_then(|origin| origin.range.as_ref())
+                    .map(json::to_string),
+                origin_index: cell.origin.as_ref().and_then(|origin| origin.index),
+                submitted_by: submission.submitted_by.clone(),
+                allow_stdin: submission.allow_stdin,
+                batch,
+                stop_on_error: submission.stop_on_error,
+            }));
+            self.folds.entry(exec).or_default();
+            self.row(
+                Some(exec),
+                "tithon.queued",
+                &json!({"code": cell.code, "origin": raw}),
+            );
+            self.queue.push_back(Queued {
+                exec,
+                batch,
+                code: cell.code,
+                allow_stdin: submission.allow_stdin,
+                stop_on_error: submission.stop_on_error,
+            });
+        }
+        let ack = if submission.single {
+            Frame::ExecuteAck {
+                exec_id: ids.first().map(String::as_str),
+                exec_ids: None,
+            }
+        } else {
+            Frame::ExecuteAck {
+                exec_id: None,
+                exec_ids: Some(&ids),
+            }
+        };
+        self.durably();
+        self.after_commit(Effect::Answer(client, Answer::Frame(ack.to_text().into())));
+        self.start_next();
+    }
+
+    /// Starts the next cell if the kernel is free for it.
+    pub(super) fn start_next(&mut self) {
+        while self.running.is_none() {
+            let dead = match &self.kernel {
+                KernelSlot::Running(kernel) if kernel.ready => false,
+                KernelSlot::Dead { .. } => true,
+                _ => return,
+            };
+            let Some(next) = self.queue.pop_front() else {
+                return;
+            };
+            let ts = now();
+            let msg_id = format!("tithon-{}_{}", self.place.key, next.exec);
+            if dead {
+                self.change(Change::Started {
+                    exec: next.exec,
+                    kernel_msg_id: None,
+                    ts,
+                });
+                self.row(Some(next.exec), "tithon.started", &json!({"ts": ts}));
+            } else {
+                let kernel_msg_id = Some(msg_id.clone());
+                self.change(Change::Started {
+                    exec: next.exec,
+                    kernel_msg_id,
+                    ts,
+                });
+                self.row(
+                    Some(next.exec),
+                    "tithon.started",
+                    &json!({"ts": ts, "kernel_msg_id": msg_id}),
+                );
+                self.after_commit(Effect::Execute(next.exec));
+            }
+            self.running = Some(Running {
+                exec: next.exec,
+                batch: next.batch,
+                code: next.code,
+                allow_stdin: next.allow_stdin,
+                stop_on_error: next.stop_on_error,
+                msg_id,
+                started: ts,
+                reply: None,
+                idle: false,
+                barrier: None,
+                execution_count: None,
+                prompt: None,
+                adopted: None,
+            });
+            if dead {
+                self.running_died(None);
+            }
+        }
+    }
+
+    /// Sends the running cell to the kernel, its start being journaled.
+    pub(super) fn send_execute(&mut self, exec: ExecId) {
+        let Some(running) = self.running.as_ref().filter(|running| running.exec == exec) else {
+            return;
+        };
+        let content = json!({
+            "code": running.code,
+            "silent": false,
+            "store_history": true,
+            "user_expressions": {},
+            "allow_stdin": running.allow_stdin,
+            "stop_on_error": false,
+        });
+        let Some(kernel) = self.kernel.running() else {
+            return;
+        };
+        let request = kernel
+            .signer
+            .request(&running.msg_id, "execute_request", &content);
+        kernel.channels.send(Channel::Shell, request);
+    }
+
+    /// The running cell's reply: it ends once everything it printed is committed too.
+    pub(super) fn replied(&mut self, reply: ExecuteReply) {
+        let barrier = Instant::now() + self.settings.idle_barrier;
+        if let Some(running) = &mut self.running {
+            running.reply = Some(reply);
+            running.barrier = Some(barrier);
+        }
+        self.finish_if_complete();
+    }
+
+    pub(super) fn idle_applied(&mut self, exec: ExecId) {
+        if let Some(running) = self.running.as_mut().filter(|running| running.exec == exec) {
+            running.idle = true;
+        }
+    }
+
+    pub(super) fn finish_if_complete(&mut self) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.idle && running.reply.is_some())
+        {
+            self.finish_running();
+        }
+    }
+
+    /// Ends the running cell with what is known of its end.
+    pub(super) fn finish_running(&mut self) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let failed = self
+            .folds
+            .get(&running.exec)
+            .is_some_and(super::store::LiveFold::has_error);
+        let known = running.reply.clone();
+        let reply = known.unwrap_or_else(|| ExecuteReply {
+            // A reply that was lost with its worker: what was printed tells how the cell ended.
+            status: if failed { "error" } else { "ok" }.to_owned(),
+            execution_count: running.execution_count,
+        });
+        let status = if reply.status == "ok" {
+            Status::Done
+        } else {
+            Status::Error
+        };
+        self.end_running(status, &reply.status, reply.execution_count, Some(now()));
+        self.start_next();
+    }
+
+    /// Ends the running cell because its kernel is gone.
+    pub(super) fn running_died(&mut self, how: Option<&str>) {
+        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
+            return;
+        };
+        let how = how.map(|how| format!("; {how}")).unwrap_or_default();
+        self.row(
+            Some(exec),
+            "error",
+            &json!({
+                "tithon_scope": "cell",
+                "ename": "KernelDied",
+                "evalue": format!("the kernel died during execution (crash, OOM-kill, or os._exit{how})"),
+                "traceback": [
+                    format!("KernelDied: the kernel process exited during execution{how}."),
+                    "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue.",
+                ],
+            }),
+        );
+        self.end_running(Status::Error, "error", None, Some(now()));
+    }
+
+    /// Ends everything that runs or waits because its kernel is replaced or gone for good.
+    pub(super) fn orphan_all(&mut self) {
+        if self.running.is_some() {
+            let ts = now();
+            self.end_running(Status::Orphaned, Status::Orphaned.name(), None, Some(ts));
+        }
+        for queued in std::mem::take(&mut self.queue) {
+            self.end(
+                queued.exec,
+                Status::Orphaned,
+                Status::Orphaned.name(),
+                None,
+                None,
+            );
+        }
+    }
+
+    fn end_running(
+        &mut self,
+        status: Status,
+        word: &str,
+        execution_count: Option<i64>,
+        ts: Option<f64>,
+    ) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if running.prompt.is_some() && status != Status::Orphaned {
+            self.row(
+                Some(running.exec),
+                "tithon.input_resolved",
+                &json!({"exec_id": running.exec.to_string()}),
+            );
+        }
+        self.store_folds();
+        self.end(running.exec, status, word, execution_count, ts);
+        if status == Status::Error && running.stop_on_error {
+            self.skip_rest_of(running.batch);
+        }
+    }
+
+    fn skip_rest_of(&mut self, batch: ExecId) {
+        let (rest, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|queued| queued.batch == batch);
+        self.queue = kept;
+        for queued in rest {
+            self.end(
+                queued.exec,
+                Status::Skipped,
+                Status::Skipped.name(),
+                None,
+                Some(now()),
+            );
+        }
+    }
+
+    fn end(
+        &mut self,
+        exec: ExecId,
+        status: Status,
+        word: &str,
+        execution_count: Option<i64>,
+        ts: Option<f64>,
+    ) {
+        self.change(Change::Finished {
+            exec,
+            status,
+            execution_count,
+            ts,
+        });
+        let ts = ts.unwrap_or_else(now);
+        self.row(
+            Some(exec),
+            "tithon.done",
+            &json!({"status": word, "execution_count": execution_count, "ts": ts}),
+        );
+    }
+
+    /// How many batches wait; the running one does not count.
+    pub(super) fn queue_len(&self) -> usize {
+        let running = self.running.as_ref().map(|running| running.batch);
+        let mut batches: Vec<_> = self
+            .queue
+            .iter()
+            .map(|queued| queued.batch)
+            .filter(|batch| Some(*batch) != running)
+            .collect();
+        batches.dedup();
+        batches.len()
+    }
+
+    /// Looks whether a cell that an earlier worker started ever reached the kernel, now that the
+    /// kernel is known to be free.
+    pub(super) fn kernel_is_free(&mut self) {
+        let Some(running) = self
+            .running
+            .as_mut()
+            .filter(|running| running.adopted.is_some() && running.reply.is_none())
+        else {
+            return;
+        };
+        match running.adopted.take() {
+            Some(SignOfLife::None)
+                if self
+                    .kernel
+                    .running()
+                    .is_some_and(Kernel::records_everything) =>
+            {
+                let exec = running.exec;
+                self.send_execute(exec);
+            }
+            Some(SignOfLife::None) => {
+                // It may have run while nobody listened: running it again could do it twice.
+                self.end_running(Status::Orphaned, Status::Orphaned.name(), None, Some(now()));
+                self.start_next();
+            }
+            _ => self.finish_running(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The session's status (PROTOCOL §8) and Tithon's additions to it.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tithon_ipc::json;
+
+use super::{Session, kernel::KernelSlot};
+use crate::kernel::tree;
+
+impl Session {
+    /// The status as a JSON object's text.
+    pub(super) fn status(&self) -> String {
+        let mut status = Map::new();
+        if let Value::Object(fields) = self.protocol_fields() {
+            status.extend(fields);
+        }
+        if let Value::Object(fields) = self.own_fields() {
+            status.extend(fields);
+        }
+        json::to_string(&status)
+    }
+
+    fn protocol_fields(&self) -> Value {
+        let kernel = self.kernel.running();
+        json!({
+            "session": self.place.id,
+            "kernel_pid": self.kernel.pid(),
+            "kernel_status": self.kernel.status(),
+            "kernel_python": kernel.and_then(|kernel| kernel.language_version.as_deref()),
+            "kernel_reattached": kernel.is_some_and(|kernel| kernel.reattached),
+            "kernel_lost_state": self.lifecycle.lost_state,
+            "kernel_generation": self.lifecycle.generation,
+            "queue_len": self.queue_len(),
+            "max_seq": self.applied,
+            "executions": self.executions,
+            "widget_models": self.widgets.len(),
+            "storage": {
+                "physical_bytes": {
+                    "db": self.file_len("journal.db"),
+                    "wal": self.file_len("journal.db-wal"),
+                    "shm": self.file_len("journal.db-shm"),
+                },
+                "message_count": self.applied - self.history_floor(),
+                "policy": {"retention_days": 0.0, "target_mib": 0.0},
+                "last_cleanup": null,
+            },
+            "clients": self.feed.readers(),
+            "idle_seconds": (self.last_touch.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        })
+    }
+
+    fn own_fields(&self) -> Value {
+        let kernel = self.kernel.running();
+        let usage = kernel.map(|kernel| tree::usage(kernel.process.pid()));
+        let running = self.running.as_ref().map(
+            |running| json!({"exec_id": running.exec.to_string(), "started_at": running.started}),
+        );
+        json!({
+            "state": self.state(),
+            "language": kernel.map(|kernel| &kernel.launch.language),
+            "kernel_name": kernel.map(|kernel| &kernel.launch.kernel_name),
+            "launch_why": kernel.map(|kernel| &kernel.launch.why),
+            "workdir": self.place.workdir,
+            "worker_pid": std::process::id(),
+            "worker_version": env!("CARGO_PKG_VERSION"),
+            "created_at": self.created,
+            "memory_bytes": usage.map(|usage| usage.memory_bytes),
+            "cpu_seconds": usage.map(|usage| usage.cpu_seconds),
+            "running": running,
+            "connection_file": self.place.dir.join("kernel.json"),
+            "journal_stalled": self.stalled,
+        })
+    }
+
+    fn state(&self) -> &'static str {
+        match &self.kernel {
+            KernelSlot::Dead { .. } => "dead",
+            _ if self.kernel.is_loading() => "starting",
+            _ if self.running.is_some() => "busy",
+            KernelSlot::Running(kernel) if kernel.execution_state == "busy" => "busy",
+            _ => "idle",
+        }
+    }
+
+    fn file_len(&self, name: &str) -> Option<u64> {
+        Path::metadata(&self.place.dir.join(name))
+            .ok()
+            .map(|file| file.len())
+    }
+}
