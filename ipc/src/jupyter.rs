@@ -1,6 +1,6 @@
 //! Jupyter wire messages: frames, signatures, and views that may fail without losing the frames.
 //!
-//! Follows the Jupyter messaging specification 5.4, "The wire protocol": identities, `<IDS|MSG|>`,
+//! Follows the Jupyter messaging specification 5.4, "The wire protocol": identities, `<IDS|MSG>`,
 //! the HMAC signature in hex, header, parent header, metadata, content, then raw buffers.
 
 use std::{borrow::Cow, time::SystemTime};
@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use crate::ids::hex;
 
-const DELIMITER: &[u8] = b"<IDS|MSG|>";
+const DELIMITER: &[u8] = b"<IDS|MSG>";
 
 /// The protocol version that Tithon's own requests declare.
 pub const PROTOCOL_VERSION: &str = "5.4";
@@ -39,7 +39,7 @@ pub struct Message {
 /// Why frames are not a message.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// There is no `<IDS|MSG|>`.
+    /// There is no `<IDS|MSG>`.
     #[error("the message has no delimiter among its {0} frames")]
     NoDelimiter(usize),
     /// Fewer than the five frames that follow the delimiter.
