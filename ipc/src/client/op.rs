@@ -75,8 +75,11 @@ pub enum Op {
     },
     /// The session's status.
     SessionStatus,
-    /// The status of every session.
-    Status,
+    /// The status of every session that has a worker.
+    Status {
+        /// Sessions without a living worker too; Tithon's own addition.
+        all: bool,
+    },
     /// Interrupt the named session's cell.
     Interrupt,
     /// End the named session's kernel for good.
@@ -96,9 +99,10 @@ impl Op {
             | Self::RestartKernel
             | Self::GetArtifact { .. }
             | Self::SessionStatus => true,
-            Self::Status | Self::Interrupt | Self::KillKernel { .. } | Self::Shutdown { .. } => {
-                false
-            }
+            Self::Status { .. }
+            | Self::Interrupt
+            | Self::KillKernel { .. }
+            | Self::Shutdown { .. } => false,
         }
     }
 }
@@ -216,7 +220,9 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
             req_id: fields.get("req_id").cloned(),
         },
         "status" if fields.contains_key("session") => Op::SessionStatus,
-        "status" => Op::Status,
+        "status" => Op::Status {
+            all: values::truth(fields, "all", false),
+        },
         "interrupt" => Op::Interrupt,
         "kill_kernel" => Op::KillKernel {
             // Any value that cannot be a session is answered `ok: false`, as an unknown one is.
@@ -384,7 +390,14 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        assert!(matches!(op(r#"{"op": "status"}"#), Op::Status));
+        assert!(matches!(
+            op(r#"{"op": "status"}"#),
+            Op::Status { all: false }
+        ));
+        assert!(matches!(
+            op(r#"{"op": "status", "all": true}"#),
+            Op::Status { all: true }
+        ));
         assert!(matches!(
             op(r#"{"op": "status", "session": "default"}"#),
             Op::SessionStatus

@@ -1,0 +1,198 @@
+//! The task behind a session: absent, starting, live, or failed.
+
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use tithon_ipc::{files::WorkerRecord, ids::SessionId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+
+use super::{Ask, Demand, Found, Unavailable};
+use crate::{
+    deaths::{Deaths, Verdict},
+    living::{Living, kernel_lives},
+    spawn::{Spawner, StartError, last_words, quoted},
+};
+
+type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
+
+enum State {
+    /// No worker, and no kernel that needs one.
+    Absent,
+    /// A worker is being looked for or started.
+    Starting(Start),
+    /// A worker that is watched.
+    Live(Living),
+    /// Too many died. The kernel may live; the next use tries again.
+    Failed(String),
+}
+
+enum Change {
+    Started(Result<Living, StartError>),
+    Ended,
+}
+
+impl State {
+    /// What happens next by itself. Dropped half-way it loses nothing.
+    async fn change(&mut self) -> Change {
+        match self {
+            Self::Absent | Self::Failed(_) => std::future::pending().await,
+            Self::Starting(start) => Change::Started(start.as_mut().await),
+            Self::Live(living) => {
+                living.ended().await;
+                Change::Ended
+            }
+        }
+    }
+}
+
+/// What a session's task keeps.
+pub(super) struct Task {
+    id: SessionId,
+    dir: PathBuf,
+    spawner: Arc<Spawner>,
+    state: State,
+    deaths: Deaths,
+    waiting: Vec<oneshot::Sender<Found>>,
+}
+
+impl Task {
+    /// A session that nothing is known of yet.
+    pub(super) fn new(id: SessionId, dir: PathBuf, spawner: Arc<Spawner>) -> Self {
+        Self {
+            id,
+            dir,
+            spawner,
+            state: State::Absent,
+            deaths: Deaths::default(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Answers until nobody can ask any more.
+    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Ask>) {
+        loop {
+            tokio::select! {
+                ask = mailbox.recv() => match ask {
+                    Some(ask) => self.asked(ask),
+                    None => return,
+                },
+                change = self.state.change() => self.changed(change),
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Worker {
+                demand,
+                suspect,
+                answer,
+            } => {
+                if suspect.is_some_and(|suspect| self.is_served_by(&suspect)) {
+                    self.look_again();
+                }
+                self.demanded(demand, answer);
+            }
+            Ask::Released(worker) => {
+                if self.is_served_by(&worker) {
+                    tracing::info!(session = %self.id, "the kernel was ended");
+                    self.state = State::Absent;
+                }
+            }
+        }
+    }
+
+    fn demanded(&mut self, demand: Demand, answer: oneshot::Sender<Found>) {
+        let workdir = match (&self.state, demand) {
+            (State::Live(living), _) => {
+                return reply(answer, Ok(Some(Arc::clone(living.record()))));
+            }
+            (State::Starting(_), _) => return self.waiting.push(answer),
+            (State::Failed(reason), Demand::Existing) => {
+                return reply(answer, Err(Unavailable::Failed(reason.clone())));
+            }
+            (_, Demand::Start(workdir)) => workdir,
+            (_, Demand::Revive) if kernel_lives(&self.dir) => None,
+            (_, Demand::Revive | Demand::Existing) => {
+                self.state = State::Absent;
+                return reply(answer, Ok(None));
+            }
+        };
+        self.waiting.push(answer);
+        self.start(Duration::ZERO, workdir);
+    }
+
+    fn start(&mut self, delay: Duration, workdir: Option<PathBuf>) {
+        let (id, dir, spawner) = (self.id.clone(), self.dir.clone(), Arc::clone(&self.spawner));
+        self.state = State::Starting(Box::pin(async move {
+            sleep(delay).await;
+            spawner.start(&id, &dir, workdir).await
+        }));
+    }
+
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Started(Ok(living)) => {
+                tracing::info!(session = %self.id, pid = living.record().process.pid, "a worker serves");
+                for answer in self.waiting.drain(..) {
+                    reply(answer, Ok(Some(Arc::clone(living.record()))));
+                }
+                self.state = State::Live(living);
+            }
+            Change::Started(Err(err)) => self.lost(err.to_string()),
+            Change::Ended => self.look_again(),
+        }
+    }
+
+    /// Draws the consequence if the worker is definitely gone.
+    fn look_again(&mut self) {
+        if let State::Live(living) = &self.state
+            && living.is_gone(&self.dir)
+        {
+            let pid = living.record().process.pid;
+            self.lost(format!(
+                "the worker (pid {pid}) ended{}",
+                quoted(&last_words(&self.dir, 0))
+            ));
+        }
+    }
+
+    /// The session is without a worker: a living kernel gets another, within reason.
+    fn lost(&mut self, reason: String) {
+        if !kernel_lives(&self.dir) {
+            tracing::info!(session = %self.id, reason, "no worker and no kernel");
+            self.state = State::Absent;
+            return self.disappoint(&reason);
+        }
+        match self.deaths.count(Instant::now()) {
+            Verdict::Replace(delay) => {
+                tracing::warn!(session = %self.id, reason, ?delay, "replacing the worker");
+                self.start(delay, None);
+            }
+            Verdict::GiveUp => {
+                let reason =
+                    format!("workers of this session keep ending; its kernel lives on. {reason}");
+                tracing::error!(session = %self.id, reason, "giving up");
+                self.disappoint(&reason);
+                self.state = State::Failed(reason);
+            }
+        }
+    }
+
+    fn disappoint(&mut self, reason: &str) {
+        for answer in self.waiting.drain(..) {
+            reply(answer, Err(Unavailable::Failed(reason.to_owned())));
+        }
+    }
+
+    fn is_served_by(&self, worker: &Arc<WorkerRecord>) -> bool {
+        matches!(&self.state, State::Live(living) if Arc::ptr_eq(living.record(), worker))
+    }
+}
+
+/// Answers; an asker that has left wants nothing.
+fn reply(answer: oneshot::Sender<Found>, found: Found) {
+    drop(answer.send(found));
+}

@@ -1,0 +1,284 @@
+//! Starting workers: the directory, the process, and the one line it says when it is ready.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use tithon_ipc::{files::Meta, ids::SessionId, paths::Home};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    Options,
+    living::{FindError, Living},
+};
+
+/// How long a worker may take until its control socket listens; its kernel is no part of that.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// The longest line a worker may say, in bytes.
+const LINE_MAX: u64 = 8 << 10;
+/// How much of a worker's log is quoted as its last words, in bytes.
+const LAST_WORDS: u64 = 1 << 10;
+/// What a service manager gave to this process alone.
+const OURS_ALONE: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+
+/// Why a session has no worker. Clients are shown the message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The session's directory cannot be used.
+    #[error("the session's directory {path} cannot be used: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    /// There is no process to be had.
+    #[error("the worker {program} cannot be started: {source}")]
+    Spawn { program: PathBuf, source: io::Error },
+    /// The worker said why it cannot work.
+    #[error("{0}")]
+    Failed(String),
+    /// The worker ended without a word, or with these last ones.
+    #[error("the worker ended before it was ready{}", quoted(.0))]
+    Ended(String),
+    /// The worker took too long.
+    #[error("the worker was not ready within {} seconds", READY_LIMIT.as_secs())]
+    Slow,
+    /// The session has an owner that cannot be used.
+    #[error("{0}")]
+    Find(#[from] FindError),
+}
+
+/// Everything that starting a worker takes, for every session alike.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    program: PathBuf,
+    root: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
+    /// What workers and kernels get, before this process took more for itself.
+    descriptors: Rlimit,
+}
+
+impl Spawner {
+    /// A spawner, and this process's limit of open descriptors raised as far as it goes.
+    pub(crate) fn new(home: &Home, options: &Options) -> Self {
+        let mut environment = vec![("TITHON_HOME", home.root().as_os_str().to_owned())];
+        let mut option = |name, value: Option<f64>| {
+            environment.extend(value.map(|value| (name, OsString::from(value.to_string()))));
+        };
+        option(
+            "TITHON_KERNEL_IDLE_TIMEOUT",
+            options.idle_timeout.map(|timeout| timeout.as_secs_f64()),
+        );
+        option("TITHON_HISTORY_RETENTION_DAYS", options.retention_days);
+        option("TITHON_HISTORY_TARGET_MIB", options.history_target_mib);
+        let descriptors = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: descriptors.maximum,
+            maximum: descriptors.maximum,
+        };
+        if let Err(err) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%err, "the limit of open descriptors stays as it is");
+        }
+        Self {
+            program: options.worker_program.clone(),
+            root: home.root().to_owned(),
+            environment,
+            descriptors,
+        }
+    }
+
+    /// The session's worker: the one it has, else a new one.
+    ///
+    /// # Errors
+    /// Any [`StartError`].
+    pub(crate) async fn start(
+        &self,
+        id: &SessionId,
+        dir: &Path,
+        workdir: Option<PathBuf>,
+    ) -> Result<Living, StartError> {
+        // One that an earlier supervisor started may have become ready meanwhile.
+        if let Some(living) = Living::find(dir).await? {
+            return Ok(living);
+        }
+        prepare(id, dir, workdir).map_err(|source| StartError::Directory {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let spawned = self.spawn(dir).await;
+        // Whoever holds the lock is the worker, even if ours lost a race for it.
+        match (Living::find(dir).await?, spawned) {
+            (Some(living), _) => Ok(living),
+            (None, Ok(())) => Err(StartError::Ended(last_words(dir, 0))),
+            (None, Err(err)) => Err(err),
+        }
+    }
+
+    /// Runs a worker until it says that it is ready, and leaves it running.
+    async fn spawn(&self, dir: &Path) -> Result<(), StartError> {
+        let failed = |source| StartError::Spawn {
+            program: self.program.clone(),
+            source,
+        };
+        let log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(log_of(dir))
+            .map_err(failed)?;
+        let said_before = log.metadata().map_err(failed)?.len();
+        let mut command = Command::new(&self.program);
+        command
+            .arg("worker")
+            .arg("--home")
+            .arg(&self.root)
+            .arg("--dir")
+            .arg(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .env("TITHON_SESSION", dir)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for name in OURS_ALONE {
+            command.env_remove(name);
+        }
+        let mut child = command.spawn().map_err(failed)?;
+        self.restore_descriptors(&child);
+        let said = timeout(READY_LIMIT, first_line(&mut child)).await;
+        let verdict = match said.as_deref().map(str::trim_end) {
+            Ok("ready") => Ok(()),
+            Ok(line) => match line.strip_prefix("failed: ") {
+                Some(reason) => Err(StartError::Failed(reason.to_owned())),
+                None => Err(StartError::Ended(last_words(dir, said_before))),
+            },
+            Err(_) => {
+                // Else it might take the session long after its clients were told otherwise.
+                drop(child.start_kill());
+                Err(StartError::Slow)
+            }
+        };
+        tracing::debug!(pid = child.id(), ready = verdict.is_ok(), dir = %dir.display(), "started a worker");
+        // Waited for as long as we are its parent, so that no zombie stays.
+        tokio::spawn(async move { child.wait().await });
+        verdict
+    }
+
+    /// A program that calls `select()` breaks above the usual limit: ours is not for others.
+    fn restore_descriptors(&self, child: &Child) {
+        let pid = child
+            .id()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Err(err) = prlimit(Some(pid), Resource::Nofile, self.descriptors)
+        {
+            tracing::debug!(%err, "a worker keeps the raised limit of open descriptors");
+        }
+    }
+}
+
+/// The line, or as much of one as came before the end.
+async fn first_line(child: &mut Child) -> String {
+    let mut line = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::with_capacity(256, stdout).take(LINE_MAX);
+        if let Err(err) = stdout.read_until(b'\n', &mut line).await {
+            tracing::debug!(%err, "a worker's first line cannot be read");
+        }
+    }
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// Makes the directory private and says whose it is.
+fn prepare(id: &SessionId, dir: &Path, workdir: Option<PathBuf>) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let found = fs::symlink_metadata(dir)?;
+    if !found.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it is a symbolic link",
+        ));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    if Meta::read(dir).is_ok() {
+        return Ok(());
+    }
+    let workdir = std::path::absolute(workdir.unwrap_or_else(|| PathBuf::from(".")))?;
+    Meta::new(id, &workdir).write(dir)
+}
+
+fn log_of(dir: &Path) -> PathBuf {
+    dir.join("worker.log")
+}
+
+/// The end of the worker's log behind the byte `since`, for whoever wants to know why it died.
+pub(crate) fn last_words(dir: &Path, since: u64) -> String {
+    let read = || {
+        let mut log = File::open(log_of(dir))?;
+        let from = log.metadata()?.len().saturating_sub(LAST_WORDS).max(since);
+        log.seek(SeekFrom::Start(from))?;
+        let mut words = Vec::new();
+        log.take(LAST_WORDS).read_to_end(&mut words)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&words).trim().to_owned())
+    };
+    read().unwrap_or_default()
+}
+
+/// A colon and the words, or nothing.
+pub(crate) fn quoted(words: &str) -> String {
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {words}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_made_private_and_keeps_its_first_owner() {
+        let sessions = tempfile::tempdir().unwrap();
+        let dir = sessions.path().join("a/b");
+        let id = SessionId::default();
+        prepare(&id, &dir, Some("/somewhere".into())).unwrap();
+        assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        prepare(&id, &dir, Some("/elsewhere".into())).unwrap();
+        assert_eq!(Meta::read(&dir).unwrap().workdir, Path::new("/somewhere"));
+
+        fs::write(dir.join("meta.json"), "{").unwrap();
+        prepare(&id, &dir, None).unwrap();
+        assert_eq!(
+            Meta::read(&dir).unwrap().workdir,
+            std::env::current_dir().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_directory_behind_a_link_is_refused() {
+        let sessions = tempfile::tempdir().unwrap();
+        let link = sessions.path().join("link");
+        std::os::unix::fs::symlink("/tmp", &link).unwrap();
+        assert!(prepare(&SessionId::default(), &link, None).is_err());
+    }
+}
