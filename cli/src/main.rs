@@ -1,3 +1,26 @@
 //! The `tithon` binary: command line, supervisor and worker in one executable.
 
-fn main() {}
+mod arguments;
+mod commands;
+mod error;
+mod exit;
+mod follow;
+mod frames;
+mod link;
+mod logging;
+mod render;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    commands::run(arguments).unwrap_or_else(|err| {
+        if let Some(words) = err.words() {
+            render::words::fail(&words);
+        }
+        err.exit().into()
+    })
+}

@@ -8,3 +8,5 @@ mod values;
 pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
 pub use frame::{Event, EventKind, Frame};
 pub use op::{Binding, Call, Cell, Clear, LaunchWish, Op, Origin, Parsed, Submission};
+/// A frame's text as [`Connection::next`] gives it, not copied.
+pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;

@@ -1,0 +1,96 @@
+//! `tithon attach`: a session's frames as they are on the wire.
+
+use std::io::{self, BufWriter, Write};
+
+use clap::Args;
+use serde_json::json;
+use tithon_ipc::{client::FrameText, ids::Seq};
+
+use crate::{
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    frames::Received,
+    link::{Bound, Link},
+    render::notice::Notices,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  tithon attach --since 0 --once          the session's whole state, and leave
+  tithon attach --since 35                every event after seq 35, then live ones
+  tithon attach --since -1 --until-done   live events until a cell ends
+
+Every line is one JSON object. Resume with the last \"seq\" you have seen.";
+
+/// Print a session's state and events, one JSON object per line
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AttachArgs {
+    /// The session: a file URI or any name
+    #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
+    session: String,
+
+    /// The last seq already seen; 0 for a snapshot, -1 for live events only
+    #[arg(
+        long,
+        value_name = "SEQ",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    since: Seq,
+
+    /// Leave when the backlog is printed
+    #[arg(long)]
+    once: bool,
+
+    /// Leave after the first cell that ends, in the backlog or live
+    #[arg(long)]
+    until_done: bool,
+}
+
+/// Prints frames until the server closes the connection or the flags say so.
+///
+/// # Errors
+/// When the session cannot be reached, or its connection breaks.
+pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError> {
+    let mut connection = link.open().await?;
+    let bound = Bound::new(&args.session, None, None);
+    let attach = json!({"op": "attach", "last_seen_seq": args.since});
+    connection.send(&bound.bind(attach)).await?;
+    let mut notices = Notices::default();
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout());
+    loop {
+        let next = tokio::select! {
+            // Flushed whenever nothing more is there to read, so never late and never needlessly.
+            biased;
+            next = connection.next() => next?,
+            () = std::future::ready(()), if !out.buffer().is_empty() => {
+                out.flush().map_err(CliError::Output)?;
+                continue;
+            }
+        };
+        let Some(text) = next else { break };
+        if let Received::Notice(message) = Received::parse(&text)? {
+            notices.show(&message);
+            continue;
+        }
+        notices.clear();
+        writeln!(out, "{text}").map_err(CliError::Output)?;
+        if is_last(args, &text)? {
+            out.flush().map_err(CliError::Output)?;
+            connection.close().await;
+            return Ok(Exit::Success);
+        }
+    }
+    out.flush().map_err(CliError::Output)?;
+    Ok(Exit::Success)
+}
+
+fn is_last(args: &AttachArgs, text: &FrameText) -> Result<bool, CliError> {
+    Ok(match Received::parse(text)? {
+        Received::Sync(_) => args.once,
+        Received::Event(event) => args.until_done && event.kind == "done",
+        _ => false,
+    })
+}

@@ -1,0 +1,106 @@
+//! `tithon daemon`: the supervisor, in the foreground or started by another command.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::Args;
+use tithon_ipc::paths::Home;
+
+use self::supervisor::{Options, SupervisorError};
+use crate::{
+    arguments,
+    error::CliError,
+    exit::Exit,
+    logging::{self, Echo, LogLevel},
+    start::program,
+};
+
+/// Run the supervisor in the foreground
+///
+/// Other commands start one by themselves; this one is for service managers.
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// How much is logged: DEBUG, INFO, WARNING or ERROR
+    #[arg(long, value_name = "LEVEL", default_value = "INFO")]
+    log_level: LogLevel,
+
+    /// End a kernel that was idle this long without clients (0: never); outputs stay
+    #[arg(long, value_name = "SECONDS", default_value = "0", env = "TITHON_KERNEL_IDLE_TIMEOUT",
+          value_parser = arguments::seconds)]
+    // Spelt out, here and below: clap would read `Option` as "may be left out".
+    idle_timeout: ::std::option::Option<Duration>,
+
+    /// Compact raw output older than this many days (0: never)
+    #[arg(long, value_name = "DAYS", default_value = "0", env = "TITHON_HISTORY_RETENTION_DAYS",
+          value_parser = arguments::positive)]
+    history_retention_days: ::std::option::Option<f64>,
+
+    /// Compact the oldest raw output of a session above this size (0: never)
+    #[arg(long, value_name = "MIB", default_value = "0", env = "TITHON_HISTORY_TARGET_MIB",
+          value_parser = arguments::positive)]
+    history_target_mib: ::std::option::Option<f64>,
+
+    /// Leave the terminal that started this, and log to the file alone
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+/// Runs the supervisor until it is told to end.
+///
+/// # Errors
+/// When the home cannot be used, or the supervisor cannot listen.
+pub(crate) fn run(args: &DaemonArgs) -> Result<Exit, CliError> {
+    let echo = if args.detached {
+        // Fails for the leader of a process group only, who has no terminal to leave.
+        let _ = rustix::process::setsid();
+        Echo::Silent
+    } else {
+        Echo::Stderr
+    };
+    let home = Home::from_env()?;
+    home.prepare()?;
+    let system = |doing| move |source| CliError::System { doing, source };
+    logging::start(args.log_level, &home.log(), echo).map_err(system("open the log"))?;
+    let options = Options {
+        idle_timeout: args.idle_timeout,
+        retention_days: args.history_retention_days,
+        history_target_mib: args.history_target_mib,
+        worker_program: program().map_err(system("find this program's file"))?,
+    };
+    match supervisor::run(home, options) {
+        Ok(()) => Ok(Exit::Success),
+        Err(SupervisorError::AlreadyRunning { pid }) => {
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            drop(writeln!(io::stderr(), "tithon daemon already running{pid}"));
+            Ok(Exit::Failure)
+        }
+    }
+}
+
+/// Stands in for `tithon_supervisor` until it is there.
+mod supervisor {
+    use std::{path::PathBuf, time::Duration};
+
+    use tithon_ipc::{lock::Lock, paths::Home};
+
+    #[expect(dead_code, reason = "read by the real supervisor")]
+    pub(super) struct Options {
+        pub(super) idle_timeout: Option<Duration>,
+        pub(super) retention_days: Option<f64>,
+        pub(super) history_target_mib: Option<f64>,
+        pub(super) worker_program: PathBuf,
+    }
+
+    pub(super) enum SupervisorError {
+        AlreadyRunning { pid: Option<i32> },
+    }
+
+    pub(super) fn run(home: Home, _options: Options) -> Result<(), SupervisorError> {
+        match Lock::try_acquire(&home.lock_file()) {
+            Ok(None) => Err(SupervisorError::AlreadyRunning { pid: None }),
+            _ => Ok(()),
+        }
+    }
+}

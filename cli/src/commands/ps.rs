@@ -1,0 +1,116 @@
+//! `tithon ps`: every session at a glance.
+//!
+//! Reports what a supervisor says and never starts one. With none running it fails like `status`,
+//! rather than print an empty list: kernels live on without a supervisor.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+    time::SystemTime,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::print;
+use crate::{
+    error::CliError,
+    exit::Exit,
+    link::{Link, ask},
+    render::{
+        json::indented,
+        table::{self, Look, Session},
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  tithon ps
+  tithon ps --all --wide
+  tithon ps --json | jq -r '.[] | select(.kernel_status == \"busy\").session'
+
+MEMORY and CPU are those of the kernel and everything it started. Fails with
+exit code 2 when no supervisor runs: kernels may be alive all the same, and the
+next `tithon run` finds them.";
+
+/// Show the sessions and their kernels
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PsArgs {
+    /// Also sessions whose kernel is stopped
+    #[arg(short, long)]
+    all: bool,
+
+    /// The sessions' status as a JSON list
+    #[arg(long)]
+    json: bool,
+
+    /// Every column, nothing shortened
+    #[arg(short, long)]
+    wide: bool,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    sessions: Vec<Box<RawValue>>,
+}
+
+/// Prints the table, or the list.
+///
+/// # Errors
+/// When no supervisor runs.
+pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
+    let mut op = json!({"op": "status"});
+    if args.all {
+        op["all"] = json!(true);
+    }
+    let mut connection = link.open_running().await?;
+    let reply = ask(&mut connection, &op, "status_reply").await?;
+    connection.close().await;
+    let reply: Reply = serde_json::from_str(&reply)?;
+    if args.json {
+        let entries: Vec<_> = reply.sessions.iter().map(|entry| entry.get()).collect();
+        print(&indented(&format!("[{}]", entries.join(","))))?;
+    } else if reply.sessions.is_empty() {
+        print(empty(args.all))?;
+    } else {
+        let sessions = reply
+            .sessions
+            .iter()
+            .map(|entry| serde_json::from_str::<Session>(entry.get()))
+            .collect::<Result<Vec<_>, _>>()?;
+        print(&table::sessions(
+            &sessions,
+            &look(args, env::home_dir().as_deref()),
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn empty(all: bool) -> &'static str {
+    if all {
+        "No sessions. Start one: tithon run -c 'print(42)'"
+    } else {
+        "No kernel runs. Start one: tithon run -c 'print(42)', or see older sessions: tithon ps --all"
+    }
+}
+
+fn look<'a>(args: &PsArgs, home: Option<&'a std::path::Path>) -> Look<'a> {
+    let stdout = io::stdout();
+    Look {
+        width: stdout
+            .is_terminal()
+            .then(|| rustix::termios::tcgetwinsize(&stdout).ok())
+            .flatten()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|width| *width > 0),
+        colour: AutoStream::choice(&stdout) != ColorChoice::Never,
+        wide: args.wide,
+        now: SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64()),
+        home,
+    }
+}

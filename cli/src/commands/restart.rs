@@ -1,0 +1,32 @@
+//! `tithon restart`: a fresh kernel for a session; its history stays.
+
+use clap::Args;
+use serde_json::json;
+
+use super::print_reply;
+use crate::{
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    link::{Bound, Link, ask},
+};
+
+/// Give a session a fresh kernel; its history stays
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    /// The session: a file URI or any name
+    #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
+    session: String,
+}
+
+/// Restarts the kernel and waits until it is ready.
+///
+/// # Errors
+/// When the session cannot be reached, or the kernel does not start.
+pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliError> {
+    let op = Bound::new(&args.session, None, None).bind(json!({"op": "restart_kernel"}));
+    let mut connection = link.open().await?;
+    print_reply(&ask(&mut connection, &op, "kernel_restarted").await?)?;
+    connection.close().await;
+    Ok(Exit::Success)
+}

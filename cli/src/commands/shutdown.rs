@@ -1,0 +1,47 @@
+//! `tithon shutdown`: ends the supervisor; kernels stay unless they are to go too.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tithon_ipc::lock::Lock;
+use tokio::time::{sleep, timeout};
+
+use super::print_reply;
+use crate::{
+    error::CliError,
+    exit::Exit,
+    link::{Link, ask},
+};
+
+/// How long the supervisor's exit is waited for; `shutdown` is true before that.
+const EXIT_WITHIN: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Stop the supervisor; kernels keep running
+#[derive(Debug, Args)]
+pub(crate) struct ShutdownArgs {
+    /// End every kernel as well
+    #[arg(long)]
+    kill_kernels: bool,
+}
+
+/// Asks for the end and waits until the next supervisor could start.
+///
+/// # Errors
+/// When no supervisor runs.
+pub(crate) async fn run(args: &ShutdownArgs, link: &Link) -> Result<Exit, CliError> {
+    let op = json!({"op": "shutdown", "kill_kernels": args.kill_kernels});
+    let mut connection = link.open_running().await?;
+    let reply = ask(&mut connection, &op, "shutting_down").await?;
+    print_reply(&reply)?;
+    let lock = link.home().lock_file();
+    let exit = async {
+        while Lock::is_held(&lock).unwrap_or(false) {
+            sleep(POLL).await;
+        }
+    };
+    // A supervisor that takes longer is ending all the same.
+    drop(timeout(EXIT_WITHIN, exit).await);
+    Ok(Exit::Success)
+}

@@ -1,0 +1,36 @@
+//! `tithon status`: a session's status, or every session's, as the server reports it.
+
+use clap::Args;
+use serde_json::json;
+
+use super::print_reply;
+use crate::{
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    link::{Bound, Link, ask},
+};
+
+/// Print a session's status, or every session's, as JSON
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The session; without it, every session
+    #[arg(long, value_name = "NAME", value_parser = session)]
+    session: Option<String>,
+}
+
+/// Asks a running supervisor.
+///
+/// # Errors
+/// When none runs, or it refuses.
+pub(crate) async fn run(args: &StatusArgs, link: &Link) -> Result<Exit, CliError> {
+    let op = json!({"op": "status"});
+    let op = match &args.session {
+        Some(session) => Bound::new(session, None, None).bind(op),
+        None => op,
+    };
+    let mut connection = link.open_running().await?;
+    print_reply(&ask(&mut connection, &op, "status_reply").await?)?;
+    connection.close().await;
+    Ok(Exit::Success)
+}

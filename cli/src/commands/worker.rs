@@ -1,0 +1,56 @@
+//! `tithon worker`: one session's process. Started by the supervisor, not by people.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use tithon_ipc::paths::Home;
+
+use crate::{
+    error::CliError,
+    logging::{self, Echo, LogLevel},
+};
+
+/// Serve one session
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// The supervisor's home
+    #[arg(long, value_name = "ROOT")]
+    home: PathBuf,
+
+    /// The session's directory
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// How much is logged to DIR/worker.log
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "INFO",
+        env = "TITHON_LOG_LEVEL"
+    )]
+    log_level: LogLevel,
+}
+
+/// Runs the worker until its session ends.
+///
+/// # Errors
+/// When the session's log cannot be opened.
+pub(crate) fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
+    let log = args.dir.join("worker.log");
+    logging::start(args.log_level, &log, Echo::Stderr).map_err(|source| CliError::System {
+        doing: "open the worker's log",
+        source,
+    })?;
+    Ok(stub::run(Home::at(args.home), args.dir))
+}
+
+/// Stands in for `tithon_worker` until it is there.
+mod stub {
+    use std::{path::PathBuf, process::ExitCode};
+
+    use tithon_ipc::paths::Home;
+
+    pub(super) fn run(_home: Home, _dir: PathBuf) -> ExitCode {
+        ExitCode::FAILURE
+    }
+}

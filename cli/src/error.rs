@@ -1,0 +1,117 @@
+//! Why a command failed, in words for its user, and the exit code that says so.
+
+use std::{io, path::PathBuf};
+
+use tithon_ipc::{client::ConnectionError, paths::HomeError};
+
+use crate::{exit::Exit, start::StartError};
+
+/// Every way a command fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The supervisor cannot be talked to.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// Nobody listens, and the user does not want a supervisor started.
+    #[error("{0}\nhint: no supervisor runs, and --no-start forbids starting one")]
+    NotStarted(ConnectionError),
+    /// Nobody listens, and starting a supervisor only to ask would change the answer.
+    #[error(
+        "{0}\nhint: no supervisor runs; kernels it left keep running, and the next `tithon run` finds them"
+    )]
+    NoneRuns(ConnectionError),
+    /// The supervisor does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The server's own words.
+    #[error("{0}")]
+    Server(String),
+    /// The server closed the connection before it answered.
+    #[error("the connection was closed before {0} was answered")]
+    Unanswered(&'static str),
+    /// A frame that is not what the protocol has there.
+    #[error(
+        "a frame from the server cannot be understood: {0}\nhint: is the supervisor of another version? `tithon ps --wide`"
+    )]
+    Frame(#[from] serde_json::Error),
+    /// A cell was sent twice and its connection broke both times before it was accepted.
+    #[error("the connection was lost twice before the cell was accepted; it does not run")]
+    NeverAccepted,
+    /// It cannot be known whether a cell was accepted: running it again could run it twice.
+    #[error(
+        "the connection was lost before the cell was acknowledged, and several cells in the history could be it; it is not run again\nhint: tithon attach --session {session} --since 0 --once"
+    )]
+    Unknown { session: String },
+    /// No connection comes about any more.
+    #[error(
+        "the connection to the supervisor was lost and did not come back{}",
+        .exec_id.as_deref().map(|id| format!("; {id} keeps running if its kernel does\nhint: tithon attach --session {session} --since {since}")).unwrap_or_default()
+    )]
+    Lost {
+        session: String,
+        exec_id: Option<String>,
+        since: i64,
+    },
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// A file of the user's cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    /// The system refuses something a command needs.
+    #[error("failed to {doing}: {source}")]
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
+    /// Our output goes nowhere.
+    #[error("failed to write the output: {0}")]
+    Output(io::Error),
+}
+
+impl CliError {
+    /// What to tell the user: the message, and `hint:` lines; nothing when nobody reads.
+    pub(crate) fn words(&self) -> Option<String> {
+        (self.exit() != Exit::BrokenPipe).then(|| self.to_string())
+    }
+
+    /// The exit code of the failure.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Output(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::BrokenPipe,
+            _ => Exit::Trouble,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_left_is_no_news() {
+        let gone = CliError::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!((gone.exit(), gone.words()), (Exit::BrokenPipe, None));
+        let full = CliError::Output(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit(), Exit::Trouble);
+        assert!(full.words().unwrap().starts_with("failed to write"));
+    }
+
+    #[test]
+    fn an_unreachable_supervisor_reads_as_it_always_did() {
+        let refused = ConnectionError::Unreachable {
+            path: "/h/daemon.sock".into(),
+            source: io::Error::from_raw_os_error(2),
+        };
+        let words = CliError::NoneRuns(refused).words().unwrap();
+        let (first, hint) = words.split_once('\n').unwrap();
+        assert!(
+            first.starts_with("cannot reach daemon at /h/daemon.sock: No such file"),
+            "{first}"
+        );
+        assert!(hint.starts_with("hint: "), "{hint}");
+    }
+}

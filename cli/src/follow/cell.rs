@@ -1,0 +1,426 @@
+//! One cell's progress, told by events: what is ours, what is shown, and how it ended.
+
+use serde_json::{Value, json};
+use tithon_ipc::ids::Seq;
+use tokio::time::{Duration, Instant};
+
+use super::{Stdin, Submission, Until, outcome::Outcome, prompt::Prompts, view::View};
+use crate::{
+    error::CliError,
+    exit::Exit,
+    frames::{Event, Execution, InputRequest, Output, Queued, Snapshot, Status, TOKEN},
+    render::words,
+};
+
+/// How long a killed kernel's cell may still report its own end.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// How far the cell has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Not sent.
+    Unsent,
+    /// Sent, whether it arrived is not known yet.
+    Sent { times: u8 },
+    /// Queued and durable.
+    Accepted { exec_id: String, started: bool },
+}
+
+/// One submission and everything known about it.
+pub(super) struct Cell {
+    submission: Submission,
+    session: String,
+    token: String,
+    pub(super) view: View,
+    pub(super) prompts: Prompts,
+    pub(super) stage: Stage,
+    outcome: Outcome,
+    /// The last seq seen; `None` before the first `sync`.
+    cursor: Option<Seq>,
+    /// When to give up after the kernel was killed.
+    pub(super) kernel_gone: Option<Instant>,
+}
+
+impl Cell {
+    pub(super) fn new(submission: Submission, session: &str, view: View) -> Self {
+        Self {
+            session: session.to_owned(),
+            token: uuid::Uuid::now_v7().to_string(),
+            view,
+            prompts: Prompts::new(submission.stdin),
+            stage: Stage::Unsent,
+            outcome: Outcome::default(),
+            cursor: None,
+            kernel_gone: None,
+            submission,
+        }
+    }
+
+    /// The operation that submits the cell.
+    pub(super) fn execute(&self) -> Value {
+        json!({
+            "op": "execute",
+            "code": self.submission.code,
+            "allow_stdin": self.submission.stdin != Stdin::Refused,
+            "submitted_by": "tithon run",
+            "origin": {TOKEN: self.token},
+        })
+    }
+
+    /// When the command is done with the cell.
+    pub(super) fn until(&self) -> Until {
+        self.submission.until
+    }
+
+    /// The execution's id, once it is known.
+    pub(super) fn exec_id(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Accepted { exec_id, .. } => Some(exec_id),
+            Stage::Unsent | Stage::Sent { .. } => None,
+        }
+    }
+
+    /// Whether the kernel has begun with the cell.
+    pub(super) fn is_started(&self) -> bool {
+        matches!(self.stage, Stage::Accepted { started: true, .. })
+    }
+
+    /// The last seq seen; `None` before the first `sync`.
+    pub(super) fn cursor(&self) -> Option<Seq> {
+        self.cursor
+    }
+
+    /// The backlog ends at `seq`.
+    pub(super) fn synced(&mut self, seq: Seq) {
+        self.view.notices.clear();
+        self.cursor = Some(self.cursor.map_or(seq, |cursor| cursor.max(seq)));
+    }
+
+    /// The cell's id is known, from its acknowledgement or its `queued` event, whichever comes first.
+    pub(super) fn accepted(&mut self, exec_id: String) -> Result<Option<Exit>, CliError> {
+        if self.exec_id().is_some() {
+            return Ok(None);
+        }
+        let done = self.submission.until == Until::Accepted;
+        if done {
+            self.view.line(&exec_id)?;
+        }
+        let started = false;
+        self.stage = Stage::Accepted { exec_id, started };
+        Ok(done.then_some(Exit::Success))
+    }
+
+    /// Takes in one event; `text` is its frame.
+    ///
+    /// # Errors
+    /// When the event is malformed, or cannot be shown.
+    pub(super) fn event(
+        &mut self,
+        event: &Event<'_>,
+        text: &str,
+    ) -> Result<Option<Exit>, CliError> {
+        if self.cursor.is_some_and(|cursor| event.seq <= cursor) {
+            return Ok(None);
+        }
+        if self.cursor.is_some() {
+            self.cursor = Some(event.seq);
+        }
+        if event.kind == "kernel" {
+            let kernel: Status = event.payload()?;
+            if matches!(kernel.status.as_str(), "killed" | "shutdown" | "gc") {
+                self.kernel_gone = Some(Instant::now() + LAST_EVENTS);
+            }
+            return Ok(None);
+        }
+        if event.kind == "queued" && event.payload::<Queued>()?.token() == Some(&self.token) {
+            let exec_id = event.exec_id.clone().unwrap_or_default();
+            if let Some(exit) = self.accepted(exec_id)? {
+                return Ok(Some(exit));
+            }
+        }
+        if event.exec_id.is_none() || event.exec_id.as_deref() != self.exec_id() {
+            return Ok(None);
+        }
+        self.view.event(text)?;
+        self.own(event)
+    }
+
+    fn own(&mut self, event: &Event<'_>) -> Result<Option<Exit>, CliError> {
+        match &*event.kind {
+            "started" => self.started(),
+            "output" => {
+                let output: Output = event.payload()?;
+                self.outcome.saw(&output.msg_type, &output.content);
+                self.view.output(&output.msg_type, &output.content)?;
+            }
+            "input_request" => {
+                let request: InputRequest = event.payload()?;
+                self.view.prompt(&request.prompt, self.submission.stdin)?;
+                self.prompts.open(request.password);
+            }
+            "input_resolved" => self.prompts.close(),
+            "done" => {
+                self.prompts.close();
+                let done: Status = event.payload()?;
+                return Ok(Some(self.outcome.end(&done.status)));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn started(&mut self) {
+        if let Stage::Accepted { started, .. } = &mut self.stage {
+            *started = true;
+        }
+    }
+
+    /// Takes in a snapshot: the journal cannot tell row by row what happened since our cursor,
+    /// because nothing was there before (a session's first cell) or older rows were compacted.
+    ///
+    /// # Errors
+    /// When it cannot be told which execution is ours, or it cannot be shown.
+    pub(super) fn snapshot(&mut self, text: &str) -> Result<Option<Exit>, CliError> {
+        if self.cursor.is_none() {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::parse(text)?;
+        self.cursor = Some(snapshot.max_seq);
+        let mut found = snapshot.executions.iter().filter(|it| self.is_ours(it));
+        let (Some(execution), others) = (found.next(), found.count()) else {
+            return Ok(None);
+        };
+        if others > 0 {
+            let session = self.session.clone();
+            return Err(CliError::Unknown { session });
+        }
+        if let Some(exit) = self.accepted(execution.exec_id.clone())? {
+            return Ok(Some(exit));
+        }
+        if execution.status != "queued" {
+            self.started();
+        }
+        let again = self.view.has_shown();
+        if again && !execution.outputs.is_empty() {
+            words::say("older output was compacted meanwhile; `tithon attach` shows what is kept");
+        }
+        for item in &execution.outputs {
+            self.outcome.saw(&item.output_type, &item.content);
+            if !again {
+                self.view.output(&item.output_type, &item.content)?;
+            }
+        }
+        let ended = !matches!(execution.status.as_str(), "queued" | "running");
+        Ok(ended.then(|| self.outcome.end(&execution.status)))
+    }
+
+    /// Whether a snapshot's execution is this cell; snapshots do not keep tokens.
+    fn is_ours(&self, execution: &Execution) -> bool {
+        match &self.stage {
+            Stage::Unsent => false,
+            Stage::Sent { .. } => execution.code == self.submission.code,
+            Stage::Accepted { exec_id, .. } => execution.exec_id == *exec_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        io::{self, Write},
+        rc::Rc,
+    };
+
+    use super::*;
+    use crate::{follow::Mode, frames::Received, render::output::Printer};
+
+    #[derive(Clone, Default)]
+    struct Screen(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A cell of code `pass` that was sent when the journal ended at `cursor`, and what it shows.
+    fn sent(cursor: Seq) -> (Cell, Screen) {
+        let screen = Screen::default();
+        let (out, err) = (Box::new(screen.clone()), Box::new(screen.clone()));
+        let submission = Submission {
+            code: "pass".to_owned(),
+            stdin: Stdin::Refused,
+            until: Until::Ended,
+        };
+        let view = View::new(Mode::Text, Printer::new(out, err, false));
+        let mut cell = Cell::new(submission, "s", view);
+        cell.synced(cursor);
+        cell.stage = Stage::Sent { times: 1 };
+        (cell, screen)
+    }
+
+    fn feed(cell: &mut Cell, frames: &[Value]) -> Option<Exit> {
+        for frame in frames {
+            let text = frame.to_string();
+            let exit = match Received::parse(&text).unwrap() {
+                Received::Event(event) => cell.event(&event, &text).unwrap(),
+                Received::Snapshot => cell.snapshot(&text).unwrap(),
+                Received::ExecuteAck(exec_id) => cell.accepted(exec_id).unwrap(),
+                other => panic!("{other:?}"),
+            };
+            if exit.is_some() {
+                cell.view.flush().unwrap();
+                return exit;
+            }
+        }
+        cell.view.flush().unwrap();
+        None
+    }
+
+    fn event(seq: Seq, exec_id: &str, kind: &str, payload: Value) -> Value {
+        json!({"op": "event", "seq": seq, "exec_id": exec_id, "kind": kind, "payload": payload})
+    }
+
+    fn printed(seq: Seq, exec_id: &str, text: &str) -> Value {
+        let content = json!({"name": "stdout", "text": text});
+        event(
+            seq,
+            exec_id,
+            "output",
+            json!({"msg_type": "stream", "content": content}),
+        )
+    }
+
+    fn done(seq: Seq, exec_id: &str) -> Value {
+        event(
+            seq,
+            exec_id,
+            "done",
+            json!({"status": "ok", "execution_count": 1}),
+        )
+    }
+
+    fn queued(seq: Seq, exec_id: &str, token: &str) -> Value {
+        event(
+            seq,
+            exec_id,
+            "queued",
+            json!({"code": "pass", "origin": {TOKEN: token}}),
+        )
+    }
+
+    fn shown(screen: &Screen) -> String {
+        String::from_utf8(screen.0.borrow().clone()).unwrap()
+    }
+
+    #[test]
+    fn only_our_own_events_count() {
+        let (mut cell, screen) = sent(10);
+        let frames = [
+            printed(11, "e1", "another's"),
+            json!({"op": "execute_ack", "exec_id": "e2"}),
+            printed(12, "e2", "ours"),
+            done(13, "e1"),
+            done(14, "e2"),
+        ];
+        assert_eq!(feed(&mut cell, &frames), Some(Exit::Success));
+        assert_eq!(shown(&screen), "ours");
+    }
+
+    #[test]
+    fn what_is_replayed_after_a_reconnect_is_not_shown_again() {
+        let (mut cell, screen) = sent(10);
+        let frames = [
+            json!({"op": "execute_ack", "exec_id": "e2"}),
+            printed(11, "e2", "a"),
+            printed(12, "e2", "b"),
+            printed(11, "e2", "a"),
+            printed(12, "e2", "b"),
+            printed(13, "e2", "c"),
+        ];
+        assert_eq!(feed(&mut cell, &frames), None);
+        assert_eq!((shown(&screen).as_str(), cell.cursor()), ("abc", Some(13)));
+    }
+
+    #[test]
+    fn a_cell_whose_acknowledgement_was_lost_is_found_by_its_token() {
+        let (mut cell, screen) = sent(10);
+        let token = cell.token.clone();
+        let frames = [
+            queued(11, "e2", "another run of the same code"),
+            queued(12, "e3", &token),
+            printed(13, "e2", "another's"),
+            printed(14, "e3", "ours"),
+            done(15, "e3"),
+        ];
+        assert_eq!(feed(&mut cell, &frames), Some(Exit::Success));
+        assert_eq!(shown(&screen), "ours");
+    }
+
+    fn snapshot(executions: &Value) -> Value {
+        json!({"op": "snapshot", "max_seq": 20, "executions": executions})
+    }
+
+    #[test]
+    fn a_sessions_first_cell_is_found_in_its_snapshot() {
+        let (mut cell, screen) = sent(0);
+        let outputs = json!([{"output_type": "stream", "name": "stdout", "text": "so far"}]);
+        let running = json!([
+            {"exec_id": "e1", "code": "another", "status": "done", "outputs": []},
+            {"exec_id": "e2", "code": "pass", "status": "running", "outputs": outputs},
+        ]);
+        assert_eq!(feed(&mut cell, &[snapshot(&running)]), None);
+        assert_eq!((cell.exec_id(), cell.is_started()), (Some("e2"), true));
+        let frames = [
+            printed(20, "e2", "far"),
+            printed(21, "e2", " and on"),
+            done(22, "e2"),
+        ];
+        assert_eq!(feed(&mut cell, &frames), Some(Exit::Success));
+        assert_eq!(shown(&screen), "so far and on");
+
+        let (mut cell, _) = sent(0);
+        let error = json!([{"output_type": "error", "ename": "E", "traceback": []}]);
+        let ended = json!([{"exec_id": "e1", "code": "pass", "status": "error", "outputs": error}]);
+        assert_eq!(feed(&mut cell, &[snapshot(&ended)]), Some(Exit::Failure));
+    }
+
+    #[test]
+    fn a_cell_is_not_guessed_among_several() {
+        let (mut cell, _) = sent(0);
+        let twice = json!([{"exec_id": "e1", "code": "pass"}, {"exec_id": "e2", "code": "pass"}]);
+        let text = snapshot(&twice).to_string();
+        assert!(matches!(
+            cell.snapshot(&text),
+            Err(CliError::Unknown { .. })
+        ));
+        let (mut cell, _) = sent(0);
+        assert_eq!(feed(&mut cell, &[snapshot(&json!([]))]), None);
+        assert_eq!(cell.exec_id(), None, "was never accepted");
+    }
+
+    #[test]
+    fn a_killed_kernel_ends_the_wait() {
+        let (mut cell, _) = sent(3);
+        feed(
+            &mut cell,
+            &[
+                json!({"op": "event", "seq": 4, "exec_id": null, "kind": "kernel",
+            "payload": {"status": "interrupted"}}),
+            ],
+        );
+        assert!(cell.kernel_gone.is_none());
+        feed(
+            &mut cell,
+            &[
+                json!({"op": "event", "seq": 5, "exec_id": null, "kind": "kernel",
+            "payload": {"status": "killed", "deliberate": true}}),
+            ],
+        );
+        assert!(cell.kernel_gone.is_some());
+    }
+}

@@ -1,0 +1,184 @@
+//! How a command reaches its session: which home, whether a supervisor may be started for it, and
+//! what every operation says about the client beside its own fields.
+
+use std::{collections::BTreeMap, env, path::Path};
+
+use serde_json::{Value, json};
+use tithon_ipc::{
+    client::{Connection, LaunchWish},
+    paths::Home,
+};
+
+use crate::{
+    error::CliError,
+    frames::Received,
+    render::notice::Notices,
+    start::{self, Start},
+};
+
+/// The way to a supervisor.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    home: Home,
+    start: Start,
+}
+
+impl Link {
+    /// The link of this process's environment.
+    ///
+    /// # Errors
+    /// When the environment names no home.
+    pub(crate) fn from_env(start: Start) -> Result<Self, CliError> {
+        Ok(Self {
+            home: Home::from_env()?,
+            start,
+        })
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Connects, starting a supervisor if there is none and one may be started.
+    ///
+    /// # Errors
+    /// When there is none, or it does not start.
+    pub(crate) async fn open(&self) -> Result<Connection, CliError> {
+        start::open(&self.home, self.start).await
+    }
+
+    /// Connects to a supervisor that runs already.
+    ///
+    /// # Errors
+    /// [`CliError::NoneRuns`] when there is none.
+    pub(crate) async fn open_running(&self) -> Result<Connection, CliError> {
+        start::connect(&self.home).await.map_err(CliError::NoneRuns)
+    }
+}
+
+/// Sends an operation that has one answer and waits for it: the frame's text, verbatim.
+///
+/// # Errors
+/// When the server answers with an error, or goes away.
+pub(crate) async fn ask(
+    connection: &mut Connection,
+    op: &Value,
+    answer: &'static str,
+) -> Result<String, CliError> {
+    let mut notices = Notices::default();
+    connection.send(op).await?;
+    while let Some(text) = connection.next().await? {
+        match Received::parse(&text)? {
+            Received::Other(op) if op == answer => return Ok(text.to_string()),
+            Received::Error(message) => return Err(CliError::Server(message)),
+            Received::Notice(message) => notices.show(&message),
+            _ => {}
+        }
+    }
+    Err(CliError::Unanswered(answer))
+}
+
+/// The session fields of an operation: where we are, and how a kernel is to be started there.
+///
+/// Sent with the first operation of every connection: only that one can start a kernel.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    session: String,
+    workdir: Option<String>,
+    launch: LaunchWish,
+}
+
+impl Bound {
+    /// The session as this process would start it.
+    pub(crate) fn new(session: &str, python: Option<&str>, kernel: Option<&str>) -> Self {
+        // A path that is no Unicode text cannot be said in JSON: the kernel starts elsewhere then.
+        let workdir = env::current_dir()
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned));
+        Self {
+            launch: LaunchWish {
+                python: python.map(|named| absolute(named, workdir.as_deref())),
+                kernel: kernel.map(str::to_owned),
+                env: environment(),
+            },
+            session: session.to_owned(),
+            workdir,
+        }
+    }
+
+    /// The session's name.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// An operation's fields with the session's beside them.
+    pub(crate) fn bind(&self, op: Value) -> Value {
+        let mut op = self.name(op);
+        op["workdir"] = json!(self.workdir);
+        op["launch"] = json!(self.launch);
+        op
+    }
+
+    /// An operation's fields with the session's name, for a connection that is bound already.
+    pub(crate) fn name(&self, mut op: Value) -> Value {
+        op["session"] = json!(self.session);
+        op
+    }
+}
+
+/// The whole environment, but for what is no Unicode text.
+fn environment() -> BTreeMap<String, String> {
+    env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// An interpreter given as a path is meant from here; a bare command name is looked up by the worker.
+fn absolute(python: &str, workdir: Option<&str>) -> String {
+    match workdir {
+        Some(here) if python.contains('/') => {
+            Path::new(here).join(python).to_string_lossy().into_owned()
+        }
+        _ => python.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters_given_as_paths_are_meant_from_here() {
+        for (given, meant) in [
+            ("python3.12", "python3.12"),
+            (".venv/bin/python", "/p/.venv/bin/python"),
+            ("/usr/bin/python3", "/usr/bin/python3"),
+        ] {
+            assert_eq!(absolute(given, Some("/p")), meant);
+        }
+        assert_eq!(absolute("./python", None), "./python");
+    }
+
+    #[test]
+    fn the_first_operation_brings_the_environment_and_later_ones_the_name() {
+        let bound = Bound::new("s", None, Some("ir"));
+        let first = bound.bind(json!({"op": "attach"}));
+        assert_eq!(first["session"], "s");
+        assert_eq!(first["launch"]["kernel"], "ir");
+        assert!(
+            first["launch"]["env"]
+                .as_object()
+                .is_some_and(|env| env.contains_key("PATH"))
+        );
+        assert!(
+            first["workdir"]
+                .as_str()
+                .is_some_and(|path| path.starts_with('/'))
+        );
+        assert_eq!(
+            bound.name(json!({"op": "input_reply"})),
+            json!({"op": "input_reply", "session": "s"})
+        );
+    }
+}

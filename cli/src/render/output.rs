@@ -1,0 +1,276 @@
+//! A cell's output on standard output and error, in the order and at the moment it arrives.
+//!
+//! Streams pass raw: what a program prints is its own business. Only tracebacks lose their colours
+//! where nobody sees them.
+
+use std::io::{self, BufWriter, Write};
+
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
+use serde_json::Value;
+
+use crate::frames::Content;
+
+/// Bytes kept back while more is already there to read; then it is written at once.
+const BUFFER: usize = 64 << 10;
+
+/// What arrived last, and may wait for the next frame in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    Out,
+    Err,
+}
+
+/// Writes outputs to two streams.
+pub(crate) struct Printer<O: Write, E: Write> {
+    out: BufWriter<O>,
+    err: BufWriter<E>,
+    waiting: Waiting,
+    colour: bool,
+}
+
+impl Printer<Box<dyn Write>, Box<dyn Write>> {
+    /// The process's own streams.
+    pub(crate) fn standard() -> Self {
+        let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour)
+    }
+}
+
+impl<O: Write, E: Write> Printer<O, E> {
+    /// `colour`: whether tracebacks keep their colours.
+    pub(crate) fn new(out: O, err: E, colour: bool) -> Self {
+        Self {
+            out: BufWriter::with_capacity(BUFFER, out),
+            err: BufWriter::with_capacity(BUFFER, err),
+            waiting: Waiting::Nothing,
+            colour,
+        }
+    }
+
+    /// Shows one output; what has no text form here (`clear_output`, widgets) shows nothing.
+    ///
+    /// # Errors
+    /// When the stream cannot be written.
+    pub(crate) fn output(&mut self, msg_type: &str, content: &Content) -> io::Result<()> {
+        match msg_type {
+            "stream" if content.name == "stderr" => self.write_err(&content.text),
+            "stream" => self.write_out(&content.text),
+            "execute_result" => {
+                let text = content.data.get("text/plain").map(plain);
+                self.write_out(&format!("{}\n", text.unwrap_or_default()))
+            }
+            "error" => {
+                let traceback: String = content
+                    .traceback
+                    .iter()
+                    .flat_map(|line| [line.as_str(), "\n"])
+                    .collect();
+                if self.colour {
+                    self.write_err(&traceback)
+                } else {
+                    self.write_err(&strip_str(&traceback).to_string())
+                }
+            }
+            "display_data" | "update_display_data" => self.write_out(&display(content)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes one line to standard output.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.write_out(text)?;
+        self.write_out("\n")
+    }
+
+    /// Whether something waits in a buffer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting != Waiting::Nothing
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            Waiting::Nothing => Ok(()),
+            Waiting::Out => self.out.flush(),
+            Waiting::Err => self.err.flush(),
+        }
+    }
+
+    /// Writes to standard output.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write_out(&mut self, text: &str) -> io::Result<()> {
+        self.turn_to(Waiting::Out)?;
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Writes to standard error.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write_err(&mut self, text: &str) -> io::Result<()> {
+        self.turn_to(Waiting::Err)?;
+        self.err.write_all(text.as_bytes())
+    }
+
+    /// Both streams often are one terminal: what came first is written first.
+    fn turn_to(&mut self, stream: Waiting) -> io::Result<()> {
+        if self.waiting != stream {
+            self.flush()?;
+            self.waiting = stream;
+        }
+        Ok(())
+    }
+}
+
+impl<O: Write, E: Write> Drop for Printer<O, E> {
+    fn drop(&mut self) {
+        // Whoever cares about the error has flushed before.
+        drop(self.flush());
+    }
+}
+
+/// The text of a MIME value: text as it is, lists of lines joined, anything else as JSON.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+        other => other.to_string(),
+    }
+}
+
+/// A file's place if the display became one, else its MIME types.
+fn display(content: &Content) -> String {
+    let artifact = content.data.values().find_map(|value| {
+        value
+            .get("$tithon_artifact")
+            .and_then(|artifact| artifact.get("rel_path"))
+            .and_then(Value::as_str)
+    });
+    match artifact {
+        Some(path) => format!("[artifact] {path}\n"),
+        None => {
+            let types: Vec<_> = content
+                .data
+                .keys()
+                .map(|mime| format!("'{mime}'"))
+                .collect();
+            format!("[display] [{}]\n", types.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(colour: bool, outputs: &[(&str, &str)]) -> (String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut printer = Printer::new(&mut out, &mut err, colour);
+        for (msg_type, content) in outputs {
+            let content = serde_json::from_str(content).unwrap();
+            printer.output(msg_type, &content).unwrap();
+        }
+        printer.flush().unwrap();
+        drop(printer);
+        (
+            String::from_utf8(out).unwrap(),
+            String::from_utf8(err).unwrap(),
+        )
+    }
+
+    #[test]
+    fn outputs_look_as_they_always_did() {
+        let image = r#"{"data": {"image/png": {"$tithon_artifact": {"rel_path": ".tithon/outputs/a.png"}}, "text/plain": "<Figure>"}}"#;
+        for (msg_type, content, out, err) in [
+            (
+                "stream",
+                r#"{"name": "stdout", "text": "a\r\u001b[31mb"}"#,
+                "a\r\x1b[31mb",
+                "",
+            ),
+            ("stream", r#"{"name": "stderr", "text": "e\n"}"#, "", "e\n"),
+            (
+                "execute_result",
+                r#"{"data": {"text/plain": "42", "text/html": "<b>"}}"#,
+                "42\n",
+                "",
+            ),
+            ("execute_result", r#"{"data": {}}"#, "\n", ""),
+            (
+                "error",
+                r#"{"ename": "E", "traceback": ["one", "two"]}"#,
+                "",
+                "one\ntwo\n",
+            ),
+            (
+                "display_data",
+                r#"{"data": {"text/plain": "x", "text/html": "y"}}"#,
+                "[display] ['text/html', 'text/plain']\n",
+                "",
+            ),
+            (
+                "update_display_data",
+                r#"{"data": {}}"#,
+                "[display] []\n",
+                "",
+            ),
+            (
+                "display_data",
+                image,
+                "[artifact] .tithon/outputs/a.png\n",
+                "",
+            ),
+            ("clear_output", r#"{"wait": true}"#, "", ""),
+            ("from_the_future", "{}", "", ""),
+        ] {
+            let shown = shown(true, &[(msg_type, content)]);
+            assert_eq!(
+                shown,
+                (out.to_owned(), err.to_owned()),
+                "{msg_type} {content}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_tracebacks_lose_their_colours() {
+        let red = r#"{"name": "stdout", "text": "\u001b[31mred", "traceback": ["\u001b[31mred\u001b[0m"]}"#;
+        let (out, err) = shown(false, &[("stream", red), ("error", red)]);
+        assert_eq!((out.as_str(), err.as_str()), ("\x1b[31mred", "red\n"));
+        assert_eq!(shown(true, &[("error", red)]).1, "\x1b[31mred\x1b[0m\n");
+    }
+
+    #[test]
+    fn two_streams_into_one_terminal_keep_their_order() {
+        /// Two handles on one terminal.
+        #[derive(Clone, Default)]
+        struct Terminal(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl Write for Terminal {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.borrow_mut().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let terminal = Terminal::default();
+        let mut printer = Printer::new(terminal.clone(), terminal.clone(), true);
+        for text in ["1", "2", "3"] {
+            printer.write_out(text).unwrap();
+            printer.write_err(&text.repeat(2)).unwrap();
+        }
+        assert!(printer.is_waiting());
+        printer.flush().unwrap();
+        assert!(!printer.is_waiting());
+        assert_eq!(*terminal.0.borrow(), b"111222333");
+    }
+}
