@@ -1,1 +1,3 @@
 //! The process that owns one session: its kernel, its journal, its subscribers.
+
+pub mod kernel;

@@ -1,0 +1,3 @@
+//! The kernel of a session: how it is started and what it says.
+
+pub mod launcher;
