@@ -1,0 +1,267 @@
+"""The hooks that feed the spool, as subclasses of ipykernel's own classes (6 and 7).
+
+    SpooledIOPubThread  every iopub message, in the thread that produced it
+    SpooledOutStream    every write to sys.stdout and sys.stderr at once, and fd 1 and 2
+    SpooledSession      execute replies, input requests, shutdown replies
+    SpooledKernelApp    puts them in place and says HELLO when all of them are
+
+Each does its work and then what plain ipykernel does, so other Jupyter clients see no difference.
+One thing is done less often: `stream` messages are not built while nobody subscribes to iopub.
+"""
+
+import atexit
+import codecs
+import faulthandler
+import json
+import os
+import platform
+import sys
+import threading
+
+import ipykernel
+import zmq
+from ipykernel import kernelapp, kernelbase
+from ipykernel.iostream import IOPubThread, OutStream
+from jupyter_client.session import Session
+from traitlets import default
+from traitlets.config import Config
+
+from tithon_fd import FdFile
+from tithon_spool import (
+    CONTROL,
+    FLAG_FD,
+    FLAG_STDERR,
+    HELLO,
+    IOPUB,
+    REPLY,
+    STDIN_END,
+    STDIN_REQ,
+)
+
+# Set while this thread sends messages derived from RAW records, which are not spooled again.
+_derived = threading.local()
+
+
+class SpooledIOPubThread(IOPubThread):
+    """Spools each message before it is queued for zmq, and knows whether anyone listens."""
+
+    spool = None  # set by install()
+
+    def __init__(self, *args, **kwargs):
+        self._topics = set()
+        self._flushes_owed = set()
+        self._xpub_stream = None  # stays None where ipykernel has a PUB socket, which cannot tell
+        super().__init__(*args, **kwargs)
+
+    def _handle_subscription(self, frames):
+        for event in frames:
+            if event[:1] == b"\x01":
+                self._topics.add(bytes(event[1:]))
+            elif event[:1] == b"\x00":
+                self._topics.discard(bytes(event[1:]))
+        super()._handle_subscription(frames)
+
+    def seems_unheard(self):
+        """Whether no subscription was seen so far; for threads that only want to know if waiting is worth it."""
+        return self._xpub_stream is not None and not self._topics
+
+    def is_unheard(self):
+        """Whether a message sent now would reach nobody; for the IO thread, which owns the socket.
+
+        libzmq drops such a message itself. It learns of subscriptions when it is asked for something, and so
+        do we here: one that has arrived is taken up (and welcomed) before the answer.
+        """
+        if not self.seems_unheard() or self.closed or threading.current_thread() is not self.thread:
+            return False
+        if self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._xpub_stream.flush(zmq.POLLIN)
+        return not self._topics
+
+    def owe_flush(self, outstream):
+        """Note a flush that need not be waited for, but must come before the next message."""
+        self._flushes_owed.add(outstream)
+
+    def send_multipart(self, msg, *args, **kwargs):
+        if not getattr(_derived, "sending", False):
+            self.spool.put(IOPUB, msg)
+            while self._flushes_owed:
+                try:
+                    self.schedule(self._flushes_owed.pop()._flush)
+                except KeyError:  # another thread took it
+                    break
+        super().send_multipart(msg, *args, **kwargs)
+
+
+class SpooledOutStream(OutStream):
+    """sys.stdout or sys.stderr: text is in the spool when `write` returns."""
+
+    spool = None  # set by install()
+    _fd_file = None
+
+    @property
+    def _flags(self):
+        return FLAG_STDERR if self.name == "stderr" else 0
+
+    def write(self, string):
+        if isinstance(string, str) and string and self.pub_thread is not None:
+            self.spool.text(self._flags, self.parent_header.get("msg_id", ""), string)
+        return super().write(string)
+
+    def flush(self):
+        self._drain_fd()
+        thread = self.pub_thread
+        if self.spool.active and self.echo is None and thread is not None and thread.seems_unheard():
+            # Nobody to wait for. The timer that `write` set, or the next message, delivers to those who come.
+            thread.owe_flush(self)
+            return
+        super().flush()
+
+    def _flush(self):
+        if self.spool.active and self.echo is None and not self._hooks and self.pub_thread.is_unheard():
+            self._flush_pending = False
+            self._subprocess_flush_pending = False
+            self._rotate_buffers()
+            return
+        _derived.sending = self.spool.active
+        try:
+            super()._flush()
+        finally:
+            _derived.sending = False
+
+    # -- fd 1 and 2
+
+    def _setup_stream_redirects(self, name):
+        fileno = getattr(sys, name).fileno()
+        try:
+            fd_file = FdFile(os.path.join(self.spool.directory, f"fd{fileno}.log"))
+        except OSError:
+            self.spool.abandon()
+            super()._setup_stream_redirects(name)
+            return
+        self._original_stdstream_fd = fileno
+        self._original_stdstream_copy = os.dup(fileno)
+        self._fd_decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._fd_lock = threading.RLock()
+        self._exc = None
+        fd_file.replace(fileno)
+        self._fd_file = fd_file
+        self.watch_fd_thread = threading.Thread(target=self._watch_fd_file, daemon=True, name=f"tithon-{name}")
+        self.watch_fd_thread.start()
+
+    def _watch_fd_file(self):
+        while self._should_watch:
+            self._drain_fd()
+            self._fd_file.wait()
+
+    def _drain_fd(self):
+        """Take over what was written to the descriptor: at each flush, so that it lands in the cell that wrote it."""
+        if self._fd_file is None or not self.spool.active:
+            return
+        self._fd_file.flush_c_stdio()
+        with self._fd_lock:
+            for data, end in self._fd_file.take():
+                parent = getattr(self, "_parent_header_global", None) or self.parent_header
+                self.spool.raw(
+                    self._flags | FLAG_FD, parent.get("msg_id", ""), end.to_bytes(8, "little") + data
+                )
+                text = self._fd_decoder.decode(data)
+                if text and self.pub_thread is not None:
+                    super().write(text)
+
+
+class SpooledSession(Session):
+    """Spools what is sent on shell, stdin and control that a worker must not miss."""
+
+    spool = None  # set by install()
+    _KINDS = {"execute_reply": REPLY, "input_request": STDIN_REQ, "shutdown_reply": CONTROL}
+
+    def serialize(self, msg, ident=None):
+        frames = super().serialize(msg, ident)
+        kind = self._KINDS.get(msg["header"]["msg_type"])
+        if kind is not None:
+            self.spool.put(kind, frames)
+        return frames
+
+
+class SpooledKernelApp(kernelapp.IPKernelApp):
+    """ipykernel's application with the classes above in it."""
+
+    spool = None  # set by install()
+
+    def _session_default(self):
+        return SpooledSession(parent=self)
+
+    @default("outstream_class")
+    def _outstream_class(self):
+        return f"{__name__}.{SpooledOutStream.__name__}"
+
+    def initialize(self, argv=None):
+        if _shell_has_tips():
+            # Choosing a tip for the banner draws from the user's `random`, at every kernel_info_request.
+            self.update_config(Config({"InteractiveShell": {"enable_tip": False}}))
+        super().initialize(argv)
+
+    def start(self):
+        if self.spool.active and isinstance(self.session, SpooledSession):
+            hello = {
+                "pid": os.getpid(),
+                "python": platform.python_version(),
+                "ipykernel": ipykernel.__version__,
+            }
+            self.spool.put(HELLO, [json.dumps(hello).encode()])
+        else:
+            self.spool.abandon()
+        super().start()
+
+
+def install(spool):
+    """Put the hooks in place; returns the application class to launch."""
+    for hooked in (SpooledIOPubThread, SpooledOutStream, SpooledSession, SpooledKernelApp):
+        hooked.spool = spool
+    kernelapp.IOPubThread = SpooledIOPubThread
+    kernelbase.Kernel._input_request = _spooled_input_request(spool, kernelbase.Kernel._input_request)
+    _write_crashes_to(os.path.join(spool.directory, "crash.log"))
+    # Registered first, so run last: after the sockets are closed and everything else has had its say.
+    atexit.register(_close, spool, os.getpid())
+    return SpooledKernelApp
+
+
+def _close(spool, pid):
+    if os.getpid() != pid:
+        return
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if isinstance(stream, SpooledOutStream):
+            stream._drain_fd()
+    spool.close()
+
+
+def _spooled_input_request(spool, plain):
+    """Wraps a kernel's prompt, so that the spool tells when it is over."""
+
+    def _input_request(self, *args, **kwargs):
+        outcome = b"abandoned"
+        try:
+            answer = plain(self, *args, **kwargs)
+            outcome = b"answered"
+            return answer
+        except EOFError:  # Ctrl-D is an answer
+            outcome = b"answered"
+            raise
+        finally:
+            spool.put(STDIN_END, [outcome])
+
+    return _input_request
+
+
+def _write_crashes_to(path):
+    """Let a fatal signal leave its Python stack in a file of its own."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    faulthandler.enable(file=log)
+    # A child's crash is not the kernel's: it belongs into the output of the cell that forked.
+    os.register_at_fork(after_in_child=lambda: faulthandler.enable(file=sys.__stderr__))
+
+
+def _shell_has_tips():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    return "enable_tip" in InteractiveShell.class_trait_names()

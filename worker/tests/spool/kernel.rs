@@ -1,0 +1,254 @@
+//! Real kernels under the launcher, a Jupyter client beside them, and the environment both run in.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tithon_worker::kernel::launcher;
+use tithon_worker::kernel::spool::{Record, SpoolPosition, SpoolReader};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Which ipykernel a test runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Ipykernel {
+    V7,
+    V6,
+    /// None of its own: 7 is lent to a bare interpreter.
+    Lent,
+}
+
+/// The interpreter of a venv under `target/`, made on first use.
+fn python(ipykernel: Ipykernel) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (name, requirements) = match ipykernel {
+        Ipykernel::V7 | Ipykernel::Lent => ("python", "tests/requirements.txt"),
+        Ipykernel::V6 => ("python-ipykernel6", "tests/requirements-ipykernel6.txt"),
+    };
+    let wanted = fs::read_to_string(root.join(requirements)).unwrap();
+    let venv = root.join("target/test-env").join(name);
+    fs::create_dir_all(venv.parent().unwrap()).unwrap();
+    let lock = File::create(venv.with_extension("lock")).unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    let stamp = venv.join("requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return venv.join("bin/python");
+    }
+    eprintln!("making {} from {requirements}", venv.display());
+    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&venv));
+    run(Command::new(venv.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(root.join(requirements)));
+    fs::write(stamp, wanted).unwrap();
+    venv.join("bin/python")
+}
+
+/// A kernel with a spool and a client; both end with it.
+pub(crate) struct Kernel {
+    dir: TempDir,
+    spool: PathBuf,
+    child: Child,
+    client: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Kernel {
+    pub(crate) fn start(ipykernel: Ipykernel) -> Self {
+        Self::with(ipykernel, |_, _| {})
+    }
+
+    /// Starts a kernel whose command was changed; the closure also gets the directory it runs in, and the
+    /// spool is wherever it leaves `TITHON_SPOOL`.
+    pub(crate) fn with(ipykernel: Ipykernel, change: impl FnOnce(&mut Command, &Path)) -> Self {
+        let dir = tempfile::Builder::new().prefix("spool").tempdir().unwrap();
+        let python = python(ipykernel);
+        let connection = dir.path().join("kernel.json");
+        let socket = dir.path().join("k");
+        fs::write(
+            &connection,
+            json!({"transport": "ipc", "ip": socket, "key": "secret", "signature_scheme": "hmac-sha256",
+                "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5})
+            .to_string(),
+        )
+        .unwrap();
+        let launcher = launcher::install(&dir.path().join("launcher")).unwrap();
+        let mut command = Command::new(&python);
+        if matches!(ipykernel, Ipykernel::Lent) {
+            let bare = dir.path().join("bare");
+            let mut make = Command::new("python3");
+            assert!(
+                make.args(["-m", "venv", "--without-pip"])
+                    .arg(&bare)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            command = Command::new(bare.join("bin/python"));
+            let lib = python.with_file_name("").join("../lib");
+            let site = fs::read_dir(lib)
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path()
+                .join("site-packages");
+            command.env("TITHON_SITE", site);
+        }
+        command
+            .args([&launcher, Path::new("-f"), &connection])
+            .env("TITHON_SPOOL", dir.path().join("spool"))
+            .env("TITHON_SESSION", "tests")
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(dir.path().join("kernel.log")).unwrap())
+            .stderr(File::create(dir.path().join("kernel.err")).unwrap())
+            .process_group(0);
+        change(&mut command, dir.path());
+        let spool = command
+            .get_envs()
+            .find(|(name, _)| *name == "TITHON_SPOOL")
+            .unwrap()
+            .1
+            .unwrap()
+            .into();
+        let child = command.spawn().unwrap();
+        let mut client = Command::new(&python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spool/client.py"))
+            .arg(&connection)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let commands = client.stdin.take().unwrap();
+        let answers = BufReader::new(client.stdout.take().unwrap());
+        Self {
+            dir,
+            spool,
+            child,
+            client,
+            commands,
+            answers,
+        }
+    }
+
+    pub(crate) fn spool(&self) -> &Path {
+        &self.spool
+    }
+
+    pub(crate) fn tell(&mut self, command: &Value) {
+        writeln!(self.commands, "{command}").unwrap();
+    }
+
+    pub(crate) fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("{error}: {line:?}; {}", self.log()))
+    }
+
+    pub(crate) fn ask(&mut self, command: &Value) -> Value {
+        self.tell(command);
+        self.answer()
+    }
+
+    /// Executes code to its end, which must be a good one.
+    pub(crate) fn run(&mut self, code: &str) {
+        let reply = self.ask(&json!({"do": "run", "code": code}));
+        assert_eq!(reply["status"], "ok", "{reply}");
+    }
+
+    /// Has code executed that the kernel does not survive; returns what the spool holds in the end.
+    pub(crate) fn run_to_death(&mut self, code: &str) -> (Vec<Record>, ExitStatus) {
+        self.ask(&json!({"do": "send", "code": code}));
+        let status = self.wait();
+        let mut reader = self.reader();
+        let mut records = read_all(&mut reader);
+        reader.finish("last").unwrap();
+        records.extend(read_all(&mut reader));
+        (records, status)
+    }
+
+    pub(crate) fn reader(&self) -> SpoolReader {
+        SpoolReader::open(&self.spool, SpoolPosition::default()).unwrap()
+    }
+
+    /// Waits for the kernel's death.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the kernel lives; {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("kernel.err")).unwrap_or_default()
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _gone = killpg(group, Signal::SIGKILL);
+        let _gone = self.client.kill();
+        let _reaped = (self.child.wait(), self.client.wait());
+    }
+}
+
+/// What is there now.
+pub(crate) fn read_all(reader: &mut SpoolReader) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let more = reader.read(1 << 20).unwrap();
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
+}
+
+/// Reads and releases until the records satisfy a condition.
+pub(crate) fn read_until(
+    reader: &mut SpoolReader,
+    enough: impl Fn(&[Record]) -> bool,
+) -> Vec<Record> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut records = Vec::new();
+    loop {
+        let more = read_all(reader);
+        reader.release(&reader.position()).unwrap();
+        records.extend(more);
+        if enough(&records) {
+            return records;
+        }
+        assert!(Instant::now() < deadline, "the records do not come");
+        wait_for_more(reader);
+    }
+}
+
+/// Waits for the reader's descriptor, a while at most.
+pub(crate) fn wait_for_more(reader: &SpoolReader) {
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(5000_u16)).unwrap();
+}
