@@ -23,6 +23,9 @@ pub(crate) enum CliError {
         "{0}\nhint: no supervisor runs; kernels it left keep running, and the next `tithon run` finds them"
     )]
     NoneRuns(ConnectionError),
+    /// This process cannot be the supervisor.
+    #[error("failed to {0}")]
+    Supervisor(#[from] tithon_supervisor::SupervisorError),
     /// The supervisor does not start.
     #[error(transparent)]
     Start(#[from] StartError),

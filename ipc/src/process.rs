@@ -1,6 +1,6 @@
 //! Who a process is, proved by pid, start time and boot, and signals that cannot reach another.
 
-use std::{fs, io, os::fd::OwnedFd, sync::OnceLock};
+use std::{fs, io, os::fd::OwnedFd, sync::OnceLock, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ impl ProcessHandle {
     }
 }
 
+/// Between two looks at a process that cannot be waited for.
+const POLL: Duration = Duration::from_secs(1);
+
 /// A process whose end can be awaited.
 #[derive(Debug)]
 pub struct WatchedProcess {
@@ -134,8 +137,17 @@ impl WatchedProcess {
 
     /// Returns once the process has ended.
     pub async fn ended(&self) {
-        // An error means that the runtime is going down, and with it whoever waits.
-        drop(self.end.readable().await);
+        while self.handle.is_alive() {
+            match self.end.readable().await {
+                Ok(mut ready) => {
+                    if self.handle.is_alive() {
+                        ready.clear_ready();
+                    }
+                }
+                // The event loop watches no longer; the process still ends some time.
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
     }
 }
 

@@ -29,7 +29,6 @@ mod service;
 mod session;
 mod spawn;
 mod status;
-mod watch;
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -15,13 +15,12 @@ use tithon_ipc::{
     control::{Client, ControlError, Reply, Request},
     files::{self, KernelRecord, WorkerRecord},
     lock::Lock,
+    process::WatchedProcess,
 };
 use tokio::{
     net::UnixStream,
     time::{Instant, sleep, timeout},
 };
-
-use crate::watch::Watched;
 
 /// How long a process that holds a worker's lock may take to listen.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -52,7 +51,7 @@ pub(crate) fn kernel_lives(dir: &Path) -> bool {
 /// A worker that was alive when it was found.
 pub(crate) struct Living {
     record: Arc<WorkerRecord>,
-    process: Watched,
+    process: WatchedProcess,
 }
 
 impl Living {
@@ -92,7 +91,7 @@ impl Living {
         }
         Some(Self {
             record: Arc::new(record),
-            process: Watched::new(handle).ok()?,
+            process: WatchedProcess::new(handle).ok()?,
         })
     }
 
@@ -108,7 +107,8 @@ impl Living {
 
     /// Whether it definitely owns the session no more.
     pub(crate) fn is_gone(&self, dir: &Path) -> bool {
-        !self.process.is_alive() || matches!(Lock::is_held(&files::worker_lock(dir)), Ok(false))
+        !self.process.handle().is_alive()
+            || matches!(Lock::is_held(&files::worker_lock(dir)), Ok(false))
     }
 }
 

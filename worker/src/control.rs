@@ -1,8 +1,11 @@
 //! The worker's control socket: the supervisor's requests, and the clients it hands over.
 
-use std::os::{fd::OwnedFd, unix::net::UnixStream as StdStream};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
+};
 
-use tithon_ipc::control::{Handover, Reply, Request, Server};
+use tithon_ipc::control::{Reply, Request, Server};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::oneshot,
@@ -41,15 +44,29 @@ pub(crate) async fn listen(listener: UnixListener, door: Door) {
 async fn converse(stream: UnixStream, door: Door, client: ClientId) {
     let mut server = match Server::accept(stream).await {
         Ok(server) => server,
-        Err(err) => return tracing::warn!("failed to talk to a supervisor: {err}"),
+        // A supervisor that only looks who listens says nothing.
+        Err(err) => return tracing::debug!("failed to talk to a supervisor: {err}"),
     };
     loop {
         let reply = match server.next().await {
             Ok(Some((Request::Handover(handover), Some(fd)))) => {
-                let taken = take_over(&door, client, handover, fd);
-                let reply = taken.as_ref().err().cloned().unwrap_or(Reply::Done(true));
-                drop(server.reply(&reply).await);
-                return;
+                return match stream_of(fd) {
+                    // Answered first: a supervisor that hears nothing may hand the client to another.
+                    Ok(stream) => match server.reply(&Reply::Done(true)).await {
+                        Ok(()) => {
+                            client::serve(door, client, stream, handover.first, handover.unread)
+                                .await
+                        }
+                        Err(err) => tracing::warn!("failed to take over a client: {err}"),
+                    },
+                    Err(err) => drop(
+                        server
+                            .reply(&Reply::Refused(format!(
+                                "the connection cannot be taken over: {err}"
+                            )))
+                            .await,
+                    ),
+                };
             }
             Ok(Some((request, _))) => ask(&door, request).await,
             Ok(None) => return,
@@ -75,18 +92,8 @@ async fn ask(door: &Door, request: Request) -> Reply {
     Reply::Refused("the worker is ending".to_owned())
 }
 
-fn take_over(door: &Door, client: ClientId, handover: Handover, fd: OwnedFd) -> Result<(), Reply> {
+fn stream_of(fd: OwnedFd) -> io::Result<UnixStream> {
     let stream = StdStream::from(fd);
-    let stream = stream
-        .set_nonblocking(true)
-        .and_then(|()| UnixStream::from_std(stream))
-        .map_err(|err| Reply::Refused(format!("the connection cannot be taken over: {err}")))?;
-    spawn_local(client::serve(
-        door.clone(),
-        client,
-        stream,
-        handover.first,
-        handover.unread,
-    ));
-    Ok(())
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::{fs::Mode, process::umask};
 use tithon_ipc::{
     files::{Meta, WorkerRecord, worker_lock},
     ids::SessionId,
@@ -23,7 +24,7 @@ use crate::{
     control,
     feed::Feed,
     journal::{Journal, JournalError, JournalEvent, Loaded},
-    session::{Command, Ending, Place, Session},
+    session::{Command, Ending, Parting, Place, Session},
     settings::Settings,
 };
 
@@ -31,6 +32,9 @@ use crate::{
 const COMMANDS_MAX: usize = 64;
 /// How long clients have to hear that the worker ends.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long somebody may look at the lock.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Why a worker could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -79,9 +83,7 @@ struct Worker {
 }
 
 fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
-    let lock = Lock::try_acquire(&worker_lock(&dir))
-        .map_err(|err| StartError::Io("its lock", err))?
-        .ok_or(StartError::Taken)?;
+    let lock = take_lock(&dir)?;
     let meta = Meta::read(&dir).map_err(|err| StartError::Meta(err.to_string()))?;
     let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
     let (journal, loaded, events) = Journal::open(&dir.join("journal.db"), id.as_str())?;
@@ -102,6 +104,19 @@ fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
     })
 }
 
+/// Takes the session's lock; somebody who only looks whether it is held holds it for a moment too.
+fn take_lock(dir: &Path) -> Result<Lock, StartError> {
+    let path = worker_lock(dir);
+    let deadline = std::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Lock::try_acquire(&path).map_err(|err| StartError::Io("its lock", err))? {
+            Some(lock) => return Ok(lock),
+            None if std::time::Instant::now() >= deadline => return Err(StartError::Taken),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 impl Worker {
     fn serve(self) -> Result<(), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -120,6 +135,7 @@ impl Worker {
             lock,
         } = self;
         let socket = place.home.control_socket(&place.key);
+        let dir = place.dir.clone();
         let listener = listen(&socket, &place.dir)?;
         let settings = Settings::from_env();
         let feed = Rc::new(Feed::new(loaded.max_seq, settings.events_max));
@@ -138,22 +154,41 @@ impl Worker {
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;
 
-        // From here on the session can have another worker: listener and record go before the lock.
+        // From here on the session can have another worker: the lock goes last, the promises after it.
         listening.abort();
         std::fs::remove_file(&socket).ok();
-        let (journal, clients) = session.into_parts();
+        std::fs::remove_file(dir.join("worker.json")).ok();
+        let (journal, clients, partings) = session.into_parts();
         journal.close().await;
         drop(lock);
+        keep_promises(partings, &clients);
         part(ending, inbox, clients).await;
         Ok(())
+    }
+}
+
+fn keep_promises(partings: Vec<Parting>, clients: &HashMap<ClientId, Link>) {
+    for parting in partings {
+        match parting {
+            // Whoever asked may have gone meanwhile.
+            Parting::Control(reply, answer) => drop(reply.send(answer)),
+            Parting::Client(client, answer) => {
+                if let Some(link) = clients.get(&client) {
+                    link.answers.try_send(answer).ok();
+                }
+            }
+        }
     }
 }
 
 fn listen(socket: &Path, dir: &Path) -> Result<UnixListener, StartError> {
     // The lock is ours: whoever left a socket here is gone.
     std::fs::remove_file(socket).ok();
-    let listener =
-        UnixListener::bind(socket).map_err(|err| StartError::Io("its control socket", err))?;
+    // 0600 from the first instant, though the directory already keeps others out.
+    let mask = umask(Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(socket);
+    umask(mask);
+    let listener = bound.map_err(|err| StartError::Io("its control socket", err))?;
     let record = ProcessIdentity::current().and_then(|process| {
         WorkerRecord {
             process,
@@ -173,34 +208,31 @@ async fn part(
     mut inbox: mpsc::Receiver<Command>,
     mut clients: HashMap<ClientId, Link>,
 ) {
-    if ending != Ending::Retired {
+    let retired = ending == Ending::Retired;
+    if !retired {
         for link in clients.values() {
             link.answers.try_send(Answer::GoingAway).ok();
         }
-        let gone = async {
-            while !clients.is_empty() {
-                match inbox.recv().await {
-                    Some(Command::Gone(client)) => drop(clients.remove(&client)),
-                    Some(_) => {}
-                    None => return,
-                }
-            }
-        };
-        tokio::time::timeout(FAREWELL, gone).await.ok();
-        return;
     }
-    while !clients.is_empty() {
-        match inbox.recv().await {
-            Some(Command::Gone(client)) => drop(clients.remove(&client)),
-            Some(Command::Op { client, .. }) => {
-                if let Some(link) = clients.get(&client) {
-                    link.answers
-                        .try_send(Answer::Frame(crate::session::killed().into()))
-                        .ok();
+    let gone = async {
+        while !clients.is_empty() {
+            match inbox.recv().await {
+                Some(Command::Gone(client)) => drop(clients.remove(&client)),
+                Some(Command::Connect(link)) => drop(clients.insert(link.id, link)),
+                Some(Command::Op { client, .. }) => {
+                    let answer = Answer::Frame(crate::session::killed().into());
+                    if let Some(link) = clients.get(&client).filter(|_| retired) {
+                        link.answers.try_send(answer).ok();
+                    }
                 }
+                Some(Command::Control(..)) => {}
+                None => return,
             }
-            Some(_) => {}
-            None => return,
         }
+    };
+    if retired {
+        gone.await;
+    } else {
+        tokio::time::timeout(FAREWELL, gone).await.ok();
     }
 }

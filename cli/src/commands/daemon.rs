@@ -5,10 +5,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
-use tithon_ipc::paths::Home;
-
-use self::supervisor::{Options, SupervisorError};
 use crate::{
     arguments,
     error::CliError,
@@ -16,6 +12,9 @@ use crate::{
     logging::{self, Echo, LogLevel},
     start::program,
 };
+use clap::Args;
+use tithon_ipc::paths::Home;
+use tithon_supervisor::{Options, SupervisorError};
 
 /// Run the supervisor in the foreground
 ///
@@ -69,38 +68,13 @@ pub(crate) fn run(args: &DaemonArgs) -> Result<Exit, CliError> {
         history_target_mib: args.history_target_mib,
         worker_program: program().map_err(system("find this program's file"))?,
     };
-    match supervisor::run(home, options) {
+    match tithon_supervisor::run(home, options) {
         Ok(()) => Ok(Exit::Success),
         Err(SupervisorError::AlreadyRunning { pid }) => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             drop(writeln!(io::stderr(), "tithon daemon already running{pid}"));
             Ok(Exit::Failure)
         }
-    }
-}
-
-/// Stands in for `tithon_supervisor` until it is there.
-mod supervisor {
-    use std::{path::PathBuf, time::Duration};
-
-    use tithon_ipc::{lock::Lock, paths::Home};
-
-    #[expect(dead_code, reason = "read by the real supervisor")]
-    pub(super) struct Options {
-        pub(super) idle_timeout: Option<Duration>,
-        pub(super) retention_days: Option<f64>,
-        pub(super) history_target_mib: Option<f64>,
-        pub(super) worker_program: PathBuf,
-    }
-
-    pub(super) enum SupervisorError {
-        AlreadyRunning { pid: Option<i32> },
-    }
-
-    pub(super) fn run(home: Home, _options: Options) -> Result<(), SupervisorError> {
-        match Lock::try_acquire(&home.lock_file()) {
-            Ok(None) => Err(SupervisorError::AlreadyRunning { pid: None }),
-            _ => Ok(()),
-        }
+        Err(err) => Err(CliError::Supervisor(err)),
     }
 }

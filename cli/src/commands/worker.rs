@@ -41,16 +41,5 @@ pub(crate) fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
         doing: "open the worker's log",
         source,
     })?;
-    Ok(stub::run(Home::at(args.home), args.dir))
-}
-
-/// Stands in for `tithon_worker` until it is there.
-mod stub {
-    use std::{path::PathBuf, process::ExitCode};
-
-    use tithon_ipc::paths::Home;
-
-    pub(super) fn run(_home: Home, _dir: PathBuf) -> ExitCode {
-        ExitCode::FAILURE
-    }
+    Ok(tithon_worker::run(Home::at(args.home), args.dir))
 }

@@ -35,6 +35,8 @@ pub struct Loaded {
     pub kernel_events: Vec<StoredRow>,
     /// The seq of the newest `tithon.started`.
     pub last_started: Option<Seq>,
+    /// The running execution's last `tithon.input_request` or `.input_resolved`.
+    pub prompt: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
     /// Comm rows since the newest restart of the kernel, in order.
@@ -229,6 +231,15 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         )?,
         _ => false,
     };
+    let prompt = rows(
+        connection,
+        &format!(
+            "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('tithon.input_request', 'tithon.input_resolved')
+             ORDER BY msg_seq DESC LIMIT 1"
+        ),
+        if running.is_some() { last_started.unwrap_or(0) } else { max_seq },
+    )?
+    .pop();
     let since = kernel_events
         .iter()
         .find(|row| row.content.contains("\"restarted\"") || row.content.contains("\"replaced\""))
@@ -253,6 +264,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         kernel_events,
         last_started,
         running_seen,
+        prompt,
         comms,
     })
 }

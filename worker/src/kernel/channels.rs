@@ -37,19 +37,17 @@ pub enum ChannelsError {
     Io(#[from] std::io::Error),
 }
 
-/// Whether to listen to what the kernel publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Iopub {
-    /// Over zmq: the only source for kernels without a spool.
+/// What the thread is asked to do.
+#[derive(Debug)]
+enum Request {
+    Send(Channel, Box<Message>),
     Subscribe,
-    /// Not at all: the spool has it.
-    Spool,
 }
 
 /// The sending end; dropping it ends the thread and closes the sockets.
 #[derive(Debug)]
 pub struct Channels {
-    outgoing: mpsc::Sender<(Channel, Message)>,
+    requests: mpsc::Sender<Request>,
     wake: Arc<OwnedFd>,
 }
 
@@ -66,43 +64,26 @@ impl Channels {
     pub fn open(
         connection: &ConnectionFile,
         identity: &str,
-        iopub: Iopub,
     ) -> Result<(Self, tokio_mpsc::UnboundedReceiver<Incoming>), ChannelsError> {
         let context = zmq::Context::new();
-        let mut sockets = vec![
-            dealer(
-                &context,
-                connection,
-                connection.shell_port,
-                identity,
-                Channel::Shell,
-            )?,
-            dealer(
-                &context,
-                connection,
-                connection.control_port,
-                identity,
-                Channel::Control,
-            )?,
-            dealer(
-                &context,
-                connection,
-                connection.stdin_port,
-                identity,
-                Channel::Stdin,
-            )?,
+        let dealer = |channel, port| {
+            dealer(&context, &connection.endpoint(port), identity).map(|socket| (channel, socket))
+        };
+        let sockets = vec![
+            dealer(Channel::Shell, connection.shell_port)?,
+            dealer(Channel::Control, connection.control_port)?,
+            dealer(Channel::Stdin, connection.stdin_port)?,
         ];
-        if iopub == Iopub::Subscribe {
-            sockets.push(subscriber(&context, connection)?);
-        }
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(std::io::Error::from)?,
         );
         // Unbounded both ways: requests are few, and a message that came must not be dropped.
-        let (outgoing, requests) = mpsc::channel();
+        let (sender, requests) = mpsc::channel();
         let (messages, incoming) = tokio_mpsc::unbounded_channel();
         let poller = Poller {
+            context,
+            iopub: connection.endpoint(connection.iopub_port),
             sockets,
             requests,
             messages,
@@ -112,12 +93,28 @@ impl Channels {
             .name("zmq".to_owned())
             .stack_size(STACK)
             .spawn(move || poller.run())?;
-        Ok((Self { outgoing, wake }, incoming))
+        Ok((
+            Self {
+                requests: sender,
+                wake,
+            },
+            incoming,
+        ))
     }
 
     /// Sends a message; one that the kernel is not there to take waits for it.
     pub fn send(&self, channel: Channel, message: Message) {
-        if self.outgoing.send((channel, message)).is_err() {
+        self.ask(Request::Send(channel, Box::new(message)));
+    }
+
+    /// Listens to what the kernel publishes from now on. Where there is a spool nobody needs to,
+    /// and the kernel prints faster for it.
+    pub fn subscribe(&self) {
+        self.ask(Request::Subscribe);
+    }
+
+    fn ask(&self, request: Request) {
+        if self.requests.send(request).is_err() {
             tracing::error!("the channels' thread ended");
         }
         self.wake();
@@ -132,20 +129,22 @@ impl Channels {
 impl Drop for Channels {
     fn drop(&mut self) {
         let (closed, _) = mpsc::channel();
-        self.outgoing = closed;
+        self.requests = closed;
         self.wake();
     }
 }
 
 struct Poller {
+    context: zmq::Context,
+    iopub: String,
     sockets: Vec<(Channel, zmq::Socket)>,
-    requests: mpsc::Receiver<(Channel, Message)>,
+    requests: mpsc::Receiver<Request>,
     messages: tokio_mpsc::UnboundedSender<Incoming>,
     wake: Arc<OwnedFd>,
 }
 
 impl Poller {
-    fn run(self) {
+    fn run(mut self) {
         loop {
             let mut items: Vec<_> = self
                 .sockets
@@ -162,7 +161,7 @@ impl Poller {
             let readable: Vec<bool> = items.iter().map(zmq::PollItem::is_readable).collect();
             if readable.last() == Some(&true) {
                 rustix::io::read(&self.wake, &mut [0; 8]).ok();
-                if !self.send_all() {
+                if !self.serve_requests() {
                     return;
                 }
             }
@@ -181,29 +180,30 @@ impl Poller {
         }
     }
 
-    /// Sends what waits; false once nobody will send any more.
-    fn send_all(&self) -> bool {
+    /// Does what is asked; false once nobody will ask any more.
+    fn serve_requests(&mut self) -> bool {
         loop {
             match self.requests.try_recv() {
-                Ok((channel, message)) => {
-                    let Some((_, socket)) =
-                        self.sockets.iter().find(|(known, _)| *known == channel)
-                    else {
-                        continue;
-                    };
-                    let frames = message.into_frames();
-                    if let Err(err) = socket
-                        .send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), zmq::DONTWAIT)
-                    {
-                        tracing::error!(
-                            "failed to send to the kernel on {}: {err}",
-                            channel.name()
-                        );
-                    }
-                }
+                Ok(Request::Send(channel, message)) => self.send(channel, *message),
+                Ok(Request::Subscribe) => match subscriber(&self.context, &self.iopub) {
+                    Ok(socket) => self.sockets.push((Channel::Iopub, socket)),
+                    Err(err) => tracing::error!("failed to listen to the kernel: {err}"),
+                },
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    fn send(&self, channel: Channel, message: Message) {
+        let Some((_, socket)) = self.sockets.iter().find(|(known, _)| *known == channel) else {
+            return;
+        };
+        let frames = message.into_frames();
+        if let Err(err) =
+            socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), zmq::DONTWAIT)
+        {
+            tracing::error!("failed to send to the kernel on {}: {err}", channel.name());
         }
     }
 }
@@ -221,28 +221,18 @@ fn receive(socket: &zmq::Socket) -> Option<Vec<Bytes>> {
 
 fn dealer(
     context: &zmq::Context,
-    connection: &ConnectionFile,
-    port: u16,
+    endpoint: &str,
     identity: &str,
-    channel: Channel,
-) -> Result<(Channel, zmq::Socket), ChannelsError> {
-    connect(context, zmq::DEALER, &connection.endpoint(port), |socket| {
+) -> Result<zmq::Socket, ChannelsError> {
+    connect(context, zmq::DEALER, endpoint, |socket| {
         socket.set_identity(identity.as_bytes())
     })
-    .map(|socket| (channel, socket))
 }
 
-fn subscriber(
-    context: &zmq::Context,
-    connection: &ConnectionFile,
-) -> Result<(Channel, zmq::Socket), ChannelsError> {
-    connect(
-        context,
-        zmq::SUB,
-        &connection.endpoint(connection.iopub_port),
-        |socket| socket.set_subscribe(b""),
-    )
-    .map(|socket| (Channel::Iopub, socket))
+fn subscriber(context: &zmq::Context, endpoint: &str) -> Result<zmq::Socket, ChannelsError> {
+    connect(context, zmq::SUB, endpoint, |socket| {
+        socket.set_subscribe(b"")
+    })
 }
 
 fn connect(

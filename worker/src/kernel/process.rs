@@ -157,7 +157,7 @@ impl KernelProcess {
     }
 
     /// Ends the kernel's whole process group, then whatever left the group but carries the mark.
-    pub async fn terminate(mut self, dir: &Path) {
+    pub async fn terminate(&mut self, dir: &Path) {
         let group = Pid::from_raw(self.pid());
         for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
             if !self.process.handle().is_alive() {

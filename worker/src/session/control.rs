@@ -4,21 +4,22 @@ use serde_json::json;
 use tithon_ipc::control::{Reply, Request};
 use tokio::sync::oneshot;
 
-use super::{Ending, Session};
+use super::{Ending, Parting, Session, kernel::End};
 
 impl Session {
     pub(super) async fn control(&mut self, request: Request, reply: oneshot::Sender<Reply>) {
         let answer = match request {
             Request::Status => Reply::Status(self.status()),
             Request::Interrupt => Reply::Done(self.interrupt()),
-            Request::Kill if self.ending == Some(Ending::Retired) => Reply::Done(false),
             Request::Kill => {
-                self.kill().await;
-                Reply::Done(true)
+                self.partings
+                    .push(Parting::Control(reply, Reply::Done(true)));
+                return self.kill().await;
             }
             Request::Stop { kill_kernel } => {
-                self.stop(kill_kernel).await;
-                Reply::Done(true)
+                self.partings
+                    .push(Parting::Control(reply, Reply::Done(true)));
+                return self.stop(kill_kernel).await;
             }
             Request::Handover(_) => {
                 Reply::Refused("a client is handed over to the door, not to the session".to_owned())
@@ -32,7 +33,7 @@ impl Session {
         if kill_kernel {
             self.orphan_all();
             self.journal_kernel(&json!({"status": "shutdown", "deliberate": true}));
-            self.end_kernel().await;
+            return self.end_kernel(End::Wanted(Ending::Stopped)).await;
         }
         self.store_folds();
         self.ending = Some(Ending::Stopped);

@@ -20,6 +20,25 @@ use crate::{
 };
 
 impl Session {
+    /// Takes in a message that came over zmq. What the spool records too is taken from there: only
+    /// there it is read once and in order.
+    pub(super) fn zmq_message(&mut self, channel: Channel, frames: Vec<Bytes>) {
+        const SPOOLED: [&str; 3] = ["execute_reply", "input_request", "shutdown_reply"];
+        let recorded = self
+            .kernel
+            .running()
+            .is_some_and(Kernel::records_everything);
+        match Message::from_frames(frames) {
+            Ok(message)
+                if recorded
+                    && message
+                        .header_view()
+                        .is_ok_and(|header| SPOOLED.contains(&&*header.msg_type)) => {}
+            Ok(message) => self.message(channel, message),
+            Err(err) => tracing::debug!("ignored frames on {}: {err}", channel.name()),
+        }
+    }
+
     /// Takes in one message.
     pub(super) fn kernel_messages(&mut self, channel: Channel, frames: Vec<Bytes>) {
         match Message::from_frames(frames) {
@@ -221,6 +240,21 @@ impl Session {
         );
     }
 
+    /// The prompt of the running cell is over without an answer of ours: another client's, or none.
+    pub(super) fn prompt_ended(&mut self) {
+        let resolved = self
+            .running
+            .as_mut()
+            .and_then(|running| running.prompt.take().map(|_| running.exec));
+        if let Some(exec) = resolved {
+            self.row(
+                Some(exec),
+                "tithon.input_resolved",
+                &json!({"exec_id": exec.to_string()}),
+            );
+        }
+    }
+
     fn note_count(&mut self, exec: Option<ExecId>, message: &Message) {
         #[derive(Deserialize)]
         struct Input {
@@ -237,7 +271,7 @@ impl Session {
     }
 
     /// The execution whose request had this `msg_id`: it ends in the execution's name.
-    fn exec_of(&self, msg_id: &str) -> Option<ExecId> {
+    pub(super) fn exec_of(&self, msg_id: &str) -> Option<ExecId> {
         let rest = msg_id
             .strip_prefix("tithon-")?
             .strip_prefix(self.place.key.as_str())?;

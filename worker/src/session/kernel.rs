@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tithon_ipc::jupyter::{ConnectionFile, Message, Signer};
+use tithon_ipc::{
+    client::LaunchWish,
+    jupyter::{ConnectionFile, Message, Signer},
+};
 use tokio::time::Instant;
 
-use super::{Session, queue::ExecuteReply};
+use super::{Ending, Session, queue::ExecuteReply, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
     kernel::{
-        channels::{Channels, ChannelsError, Iopub},
+        channels::{Channels, ChannelsError},
         process::{KernelProcess, describe},
     },
     python::Launch,
@@ -82,13 +85,35 @@ impl KernelSlot {
         }
     }
 
-    /// Returns once the kernel's process has ended; never where there is none.
+    /// Returns once the kernel's process has ended by itself; never where there is none.
     pub(super) async fn ended(&self) {
         match self {
-            Self::Running(kernel) => kernel.process.ended().await,
+            Self::Running(kernel) if kernel.end.is_none() => kernel.process.ended().await,
             _ => std::future::pending().await,
         }
     }
+}
+
+/// Where what a kernel says is read.
+#[derive(Debug)]
+pub(super) enum Capture {
+    /// From its spool; nothing is lost, whoever dies.
+    Spool(Box<Spool>),
+    /// From its iopub socket, as far as zmq carries it.
+    Zmq,
+}
+
+/// What follows once a kernel is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It died: its cells end with an error.
+    Died,
+    /// It did not answer in time after its start.
+    Late,
+    /// Another is started, for this client.
+    Replaced(ClientId, Option<LaunchWish>),
+    /// The worker ends too.
+    Wanted(Ending),
 }
 
 /// A kernel's process and the connections to it.
@@ -110,6 +135,10 @@ pub(super) struct Kernel {
     pub(super) log_start: u64,
     /// The language's version, as the kernel says it.
     pub(super) language_version: Option<String>,
+    /// Where what it says is read.
+    pub(super) capture: Capture,
+    /// Set once its process is over: what follows when its last words are read.
+    pub(super) end: Option<End>,
     answered: bool,
     published: bool,
     probes: u32,
@@ -129,6 +158,7 @@ impl Kernel {
         process: KernelProcess,
         connection: &ConnectionFile,
         launch: Launch,
+        capture: Capture,
         identity: &str,
         reattached: bool,
     ) -> Result<
@@ -138,7 +168,10 @@ impl Kernel {
         ),
         ChannelsError,
     > {
-        let (channels, incoming) = Channels::open(connection, identity, Iopub::Subscribe)?;
+        let (channels, incoming) = Channels::open(connection, identity)?;
+        if matches!(capture, Capture::Zmq) {
+            channels.subscribe();
+        }
         let now = Instant::now();
         let mut kernel = Self {
             process,
@@ -151,6 +184,8 @@ impl Kernel {
             reattached,
             restart: None,
             log_start: 0,
+            capture,
+            end: None,
             answered: false,
             published: false,
             probes: 0,
@@ -163,9 +198,9 @@ impl Kernel {
         Ok((kernel, incoming))
     }
 
-    /// Whether everything the kernel ever said can still be read.
+    /// Whether everything the kernel ever said is read, however long nobody listened.
     pub(super) fn records_everything(&self) -> bool {
-        false
+        matches!(self.capture, Capture::Spool(_))
     }
 
     /// When to ask again, or to give up.
@@ -197,8 +232,9 @@ impl Kernel {
     }
 
     fn update_ready(&mut self) -> bool {
-        let heard = self.answered || self.reattached;
-        if self.ready || !heard || !self.published && self.probes < PROBES_MAX {
+        let asked = self.answered || self.reattached;
+        let heard = self.records_everything() || self.published || self.probes >= PROBES_MAX;
+        if self.ready || !asked || !heard {
             return false;
         }
         self.ready = true;
@@ -223,9 +259,7 @@ impl Session {
     pub(super) fn kernel_published(&mut self) {
         if let Some(kernel) = self.kernel.running_mut() {
             kernel.published = true;
-            if kernel.update_ready() {
-                self.kernel_ready();
-            }
+            self.check_ready();
         }
     }
 
@@ -239,24 +273,33 @@ impl Session {
         if !Kernel::is_own_probe(parent) {
             return;
         }
-        if let Some(kernel) = self.kernel.running_mut() {
-            kernel.answered |= channel == Channel::Shell;
-            if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
-                kernel.language_version = info
-                    .language_info
-                    .version
-                    .or(kernel.language_version.take());
-                if let Some(name) = info.language_info.name {
-                    kernel.launch.language = name;
-                }
-            }
-            if kernel.update_ready() {
-                self.kernel_ready();
+        let Some(kernel) = self.kernel.running_mut() else {
+            return;
+        };
+        kernel.answered |= channel == Channel::Shell;
+        if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
+            kernel.language_version = info
+                .language_info
+                .version
+                .or(kernel.language_version.take());
+            if let Some(name) = info.language_info.name {
+                kernel.launch.language = name;
             }
         }
-        if channel == Channel::Shell {
-            // The shell is served in order: whatever was sent before this question is done.
-            self.kernel_is_free();
+        // The shell is served in order: whatever was sent before this question is done. What it
+        // said is known once it is read.
+        match &mut kernel.capture {
+            Capture::Spool(spool) => spool.kernel_answered(channel == Channel::Shell),
+            Capture::Zmq if channel == Channel::Shell => self.kernel_is_free(),
+            Capture::Zmq => {}
+        }
+        self.check_ready();
+    }
+
+    /// Lets waiting cells and clients go on if the kernel can be used now.
+    pub(super) fn check_ready(&mut self) {
+        if self.kernel.running_mut().is_some_and(Kernel::update_ready) {
+            self.kernel_ready();
         }
     }
 
@@ -272,10 +315,36 @@ impl Session {
         self.start_next();
     }
 
-    /// The kernel's process ended by itself.
+    /// The kernel's process ended by itself. What it said last is still to be read.
     pub(super) async fn kernel_ended(&mut self) {
-        // What it had sent before it died is still on its way through the channels' thread.
-        self.drain_kernel().await;
+        if let Some(kernel) = self.kernel.running_mut() {
+            tracing::warn!(pid = kernel.process.pid(), "the kernel died");
+            kernel.end = Some(End::Died);
+        }
+        crate::kernel::process::sweep(&self.place.dir).await;
+        self.read_last_words().await;
+    }
+
+    /// Begins to read what a kernel whose process is over said last; [`Session::kernel_gone`] follows.
+    async fn read_last_words(&mut self) {
+        const QUIET: Duration = Duration::from_millis(100);
+        match self.kernel.running_mut().map(|kernel| &mut kernel.capture) {
+            Some(Capture::Spool(spool)) => spool.read_on(),
+            Some(Capture::Zmq) => {
+                // What it had sent is on its way through the channels' thread.
+                while let Ok(Some((channel, frames))) =
+                    tokio::time::timeout(QUIET, self.kernel_events.recv()).await
+                {
+                    self.zmq_message(channel, frames);
+                }
+                self.kernel_gone();
+            }
+            None => {}
+        }
+    }
+
+    /// The kernel is over and everything it said is read.
+    pub(super) fn kernel_gone(&mut self) {
         let KernelSlot::Running(mut kernel) =
             std::mem::replace(&mut self.kernel, KernelSlot::Absent)
         else {
@@ -283,32 +352,43 @@ impl Session {
         };
         let pid = kernel.process.pid();
         let how = kernel.process.exit().map(describe);
-        tracing::warn!(
-            pid,
-            how = how.as_deref().unwrap_or("ended"),
-            "the kernel died"
-        );
         let started = kernel.ready || kernel.reattached;
         let (restart, log_start) = (kernel.restart, kernel.log_start);
-        drop(kernel);
-        crate::kernel::process::sweep(&self.place.dir).await;
         self.kernel = KernelSlot::Dead { pid };
-        if !started {
-            let reason = self.died_at_start(log_start);
-            return self.start_failed(&reason, restart);
+        match kernel.end {
+            Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
+            Some(End::Wanted(ending)) => self.ending = Some(ending),
+            Some(End::Late) => {
+                let log = self.place.dir.join("kernel.log");
+                let reason = format!(
+                    "kernel did not become ready in time (see {})",
+                    log.display()
+                );
+                self.start_failed(&reason, restart);
+            }
+            _ if !started => {
+                let reason = self.died_at_start(log_start);
+                self.start_failed(&reason, restart);
+            }
+            _ => {
+                self.running_died(how.as_deref());
+                self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
+                self.start_next();
+            }
         }
-        self.running_died(how.as_deref());
-        self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
-        self.start_next();
     }
 
-    /// Takes in what the dead kernel's channels still hold.
-    async fn drain_kernel(&mut self) {
-        const QUIET: Duration = Duration::from_millis(100);
-        while let Ok(Some((channel, frames))) =
-            tokio::time::timeout(QUIET, self.kernel_events.recv()).await
-        {
-            self.kernel_messages(channel, frames);
+    /// Ends the kernel's process and all it started; what follows is done once its last words are read.
+    pub(super) async fn end_kernel(&mut self, end: End) {
+        if let Some(kernel) = self.kernel.running_mut() {
+            kernel.end = Some(end);
+            kernel.process.terminate(&self.place.dir).await;
+            return self.read_last_words().await;
+        }
+        match end {
+            End::Replaced(client, wish) => self.start_kernel(wish, Some(client)),
+            End::Wanted(ending) => self.ending = Some(ending),
+            End::Died | End::Late => {}
         }
     }
 
@@ -317,13 +397,8 @@ impl Session {
             return;
         };
         if kernel.give_up.is_some_and(|due| now >= due) {
-            let restart = kernel.restart;
-            let reason = format!(
-                "kernel did not become ready in time (see {})",
-                self.place.dir.join("kernel.log").display()
-            );
-            self.end_kernel().await;
-            return self.start_failed(&reason, restart);
+            kernel.give_up = None;
+            return self.end_kernel(End::Late).await;
         }
         if kernel.probe_due.is_some_and(|due| now >= due) {
             kernel.probe_due = Some(now + PROBE_INTERVAL);
@@ -331,24 +406,8 @@ impl Session {
             if kernel.answered || kernel.reattached {
                 kernel.ask(Channel::Control);
             }
-            if kernel.update_ready() {
-                self.kernel_ready();
-            }
+            self.check_ready();
         }
-    }
-
-    /// Ends the kernel's process and all it started.
-    pub(super) async fn end_kernel(&mut self) {
-        let pid = self.kernel.pid();
-        if let KernelSlot::Running(kernel) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
-        {
-            let Kernel {
-                process, channels, ..
-            } = *kernel;
-            process.terminate(&self.place.dir).await;
-            drop(channels);
-        }
-        self.kernel = pid.map_or(KernelSlot::Absent, |pid| KernelSlot::Dead { pid });
     }
 
     /// Interrupts the running cell; false when there is no kernel to interrupt.

@@ -1,6 +1,10 @@
 //! Starting kernels and taking them over.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,11 +17,16 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Session,
-    kernel::{Kernel, KernelSlot},
+    kernel::{Capture, Kernel, KernelSlot},
+    spool::Spool,
 };
 use crate::{
     client::{Answer, ClientId},
-    kernel::process::{KernelProcess, Spawn},
+    kernel::{
+        launcher,
+        process::{KernelProcess, Spawn},
+        spool::SpoolError,
+    },
     python::{self, Launch, PythonError, Wish},
 };
 
@@ -116,10 +125,18 @@ impl Session {
         let file = self.place.dir.join("kernel.json");
         let connection = self.new_connection(&launch)?;
         files::write_json(&file, &connection)?;
-        let argv = command_line(&launch, &file);
+        let launcher = if launch.under_launcher() {
+            Some(launcher::install(&self.place.home.launchers())?)
+        } else {
+            None
+        };
+        let argv = command_line(&launch, launcher.as_deref(), &file);
         let mut env: BTreeMap<String, String> = stored.wish.env;
         env.retain(|name, _| !launch.env_remove.contains(name));
         env.extend(launch.env.clone());
+        let capture = self
+            .new_capture(&launch, &mut env)
+            .map_err(io::Error::other)?;
         let log_start = fs::metadata(self.place.dir.join("kernel.log")).map_or(0, |log| log.len());
         let process = KernelProcess::spawn(&Spawn {
             argv: &argv,
@@ -128,14 +145,58 @@ impl Session {
             dir: &self.place.dir,
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
-        let (mut kernel, incoming) =
-            Kernel::connect(process, &connection, launch, &self.identity(), false)
-                .map_err(io::Error::other)?;
+        let (mut kernel, incoming) = Kernel::connect(
+            process,
+            &connection,
+            launch,
+            capture,
+            &self.identity(),
+            false,
+        )
+        .map_err(io::Error::other)?;
         kernel.restart = restart;
         kernel.log_start = log_start;
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
+    }
+
+    /// Where a kernel that is about to start is to be read.
+    fn new_capture(
+        &self,
+        launch: &Launch,
+        env: &mut BTreeMap<String, String>,
+    ) -> Result<Capture, SpoolError> {
+        if !launch.under_launcher() {
+            return Ok(Capture::Zmq);
+        }
+        let dir = self.spool_dir();
+        let spool = Spool::open(&dir, self.spool_position.as_deref(), false)?;
+        env.insert(
+            launcher::SPOOL.to_owned(),
+            dir.to_string_lossy().into_owned(),
+        );
+        env.insert(launcher::SPOOL_BASE.to_owned(), spool.offset().to_string());
+        Ok(Capture::Spool(Box::new(spool)))
+    }
+
+    /// Where a kernel that an earlier worker started is to be read.
+    fn old_capture(&self, launch: &Launch) -> Capture {
+        if !launch.under_launcher() {
+            return Capture::Zmq;
+        }
+        // A kernel that was ever ready has greeted.
+        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true) {
+            Ok(spool) => Capture::Spool(Box::new(spool)),
+            Err(err) => {
+                tracing::error!("failed to {err}: the kernel's output is read over zmq");
+                Capture::Zmq
+            }
+        }
+    }
+
+    fn spool_dir(&self) -> PathBuf {
+        self.place.dir.join("spool")
     }
 
     /// The routing id on the kernel's sockets, the same for every worker of the session.
@@ -181,9 +242,16 @@ impl Session {
             .and_then(|stored| stored.launch)
             .unwrap_or_default();
         let pid = process.pid();
-        let (kernel, incoming) =
-            Kernel::connect(process, &connection, launch, &self.identity(), true)
-                .map_err(|err| failed("its channels", &err))?;
+        let capture = self.old_capture(&launch);
+        let (kernel, incoming) = Kernel::connect(
+            process,
+            &connection,
+            launch,
+            capture,
+            &self.identity(),
+            true,
+        )
+        .map_err(|err| failed("its channels", &err))?;
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         self.kernel_adopted();
@@ -232,18 +300,21 @@ impl Session {
     }
 }
 
-fn command_line(launch: &Launch, connection_file: &Path) -> Vec<String> {
-    launch
-        .argv
-        .iter()
-        .flat_map(|argument| {
-            if argument == python::LAUNCHER {
-                vec!["-m".to_owned(), "ipykernel_launcher".to_owned()]
-            } else {
-                vec![argument.replace(python::CONNECTION_FILE, &connection_file.to_string_lossy())]
+fn command_line(launch: &Launch, launcher: Option<&Path>, connection_file: &Path) -> Vec<String> {
+    let mut argv = Vec::with_capacity(launch.argv.len() + 1);
+    for argument in &launch.argv {
+        match launcher {
+            Some(launcher) if argument == python::LAUNCHER => {
+                // As Jupyter's own kernelspec has it: debuggers cannot step through frozen modules.
+                argv.push("-Xfrozen_modules=off".to_owned());
+                argv.push(launcher.to_string_lossy().into_owned());
             }
-        })
-        .collect()
+            _ => argv.push(
+                argument.replace(python::CONNECTION_FILE, &connection_file.to_string_lossy()),
+            ),
+        }
+    }
+    argv
 }
 
 fn last_words(log: &Path, from: u64) -> io::Result<String> {

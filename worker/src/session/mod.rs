@@ -12,6 +12,7 @@ mod lifecycle;
 mod ops;
 mod queue;
 mod snapshot;
+mod spool;
 mod status;
 mod store;
 
@@ -125,6 +126,7 @@ pub(crate) struct Session {
     kernel: KernelSlot,
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
+    spool_position: Option<String>,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -136,6 +138,17 @@ pub(crate) struct Session {
     created: f64,
     last_touch: Instant,
     ending: Option<Ending>,
+    /// What to say once the session's lock and socket are free for another worker.
+    partings: Vec<Parting>,
+}
+
+/// An answer that promises that this worker is out of the way.
+#[derive(Debug)]
+pub(crate) enum Parting {
+    /// To the supervisor.
+    Control(oneshot::Sender<Reply>, Reply),
+    /// To a client.
+    Client(ClientId, Answer),
 }
 
 impl Session {
@@ -170,6 +183,7 @@ impl Session {
             kernel: KernelSlot::Absent,
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
+            spool_position: loaded.meta.get(spool::POSITION).cloned(),
             launches,
             launch_sender,
             clients: HashMap::new(),
@@ -179,6 +193,7 @@ impl Session {
             created: crate::journal::now(),
             last_touch: Instant::now(),
             ending: None,
+            partings: Vec::new(),
             place,
         };
         session.restore(loaded);
@@ -201,6 +216,8 @@ impl Session {
     ) -> (Ending, Self) {
         loop {
             self.commit_pending();
+            self.read_spool();
+            self.commit_pending();
             if let Some(ending) = self.ending
                 && self.in_flight.is_empty()
             {
@@ -212,7 +229,8 @@ impl Session {
                 Some(event) = events.recv() => self.journal_event(event),
                 Some(command) = commands.recv() => self.command(command).await,
                 Some(event) = self.launches.recv() => self.launch_event(event),
-                Some((channel, frames)) = self.kernel_events.recv() => self.kernel_messages(channel, frames),
+                Some((channel, frames)) = self.kernel_events.recv() => self.zmq_message(channel, frames),
+                () = self.kernel.spool_changed() => self.spool_has_more(),
                 () = self.kernel.ended() => self.kernel_ended().await,
                 () = tokio::time::sleep_until(deadline) => self.deadline_reached().await,
             }
@@ -303,7 +321,7 @@ impl Session {
     }
 
     /// What is left once the session has ended: the journal to close and the clients to part from.
-    pub(crate) fn into_parts(self) -> (Journal, HashMap<ClientId, Link>) {
-        (self.journal, self.clients)
+    pub(crate) fn into_parts(self) -> (Journal, HashMap<ClientId, Link>, Vec<Parting>) {
+        (self.journal, self.clients, self.partings)
     }
 }

@@ -9,7 +9,11 @@ use tithon_ipc::{
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, kernel::KernelSlot, store::Effect};
+use super::{
+    Ending, Parting, Session,
+    kernel::{End, KernelSlot},
+    store::Effect,
+};
 use crate::client::{Answer, ClientId};
 
 impl Session {
@@ -34,14 +38,14 @@ impl Session {
             }
             Op::KillKernel { .. } => {
                 let session = Value::from(self.place.id.as_str());
+                let killed = Frame::KernelKilled {
+                    ok: true,
+                    session: &session,
+                }
+                .to_text();
+                self.partings
+                    .push(Parting::Client(client, Answer::Frame(killed.into())));
                 self.kill().await;
-                self.frame(
-                    client,
-                    &Frame::KernelKilled {
-                        ok: true,
-                        session: &session,
-                    },
-                );
             }
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
@@ -95,7 +99,7 @@ impl Session {
             Op::Interrupt
             | Op::RestartKernel
             | Op::KillKernel { .. }
-            | Op::Status
+            | Op::Status { .. }
             | Op::Shutdown { .. } => {
                 unreachable_op(&op);
             }
@@ -155,8 +159,7 @@ impl Session {
         let old = self.kernel.pid().unwrap_or(0);
         self.orphan_all();
         self.journal_kernel(&json!({"status": "restarting", "pid": old, "deliberate": true}));
-        self.end_kernel().await;
-        self.start_kernel(launch, Some(client));
+        self.end_kernel(End::Replaced(client, launch)).await;
     }
 
     /// Ends the session's kernel at a user's wish.
@@ -164,8 +167,7 @@ impl Session {
         self.orphan_all();
         self.close_by_user();
         self.journal_kernel(&json!({"status": "killed", "deliberate": true}));
-        self.end_kernel().await;
-        self.ending = Some(Ending::Retired);
+        self.end_kernel(End::Wanted(Ending::Retired)).await;
     }
 
     fn refuse(&mut self, client: ClientId) {
@@ -188,8 +190,7 @@ impl Session {
                 .is_some_and(|kernel| kernel.ready && kernel.execution_state != "busy");
         if unused && idle >= timeout && self.ending.is_none() {
             self.journal_kernel(&json!({"status": "gc", "idle_seconds": idle.as_secs()}));
-            self.end_kernel().await;
-            self.ending = Some(Ending::Retired);
+            self.end_kernel(End::Wanted(Ending::Retired)).await;
         }
     }
 }

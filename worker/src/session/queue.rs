@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Change, Channel, NewExecution, Row, Status, StoredExecution, now},
+    journal::{Change, Channel, NewExecution, Row, Status, StoredExecution, StoredRow, now},
 };
 
 /// A cell that waits.
@@ -76,6 +76,26 @@ pub(super) struct Prompt {
     pub(super) header: bytes::Bytes,
 }
 
+impl Prompt {
+    /// The prompt that a journaled request shows; `None` once it is resolved.
+    fn of(row: &StoredRow) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Shown {
+            prompt: String,
+            password: bool,
+        }
+        let shown: Shown = serde_json::from_str(&row.content)
+            .ok()
+            .filter(|_| row.msg_type == "tithon.input_request")?;
+        // The kernel takes the first answer that comes, whatever it names as its parent.
+        Some(Self {
+            prompt: shown.prompt,
+            password: shown.password,
+            header: bytes::Bytes::from_static(b"{}"),
+        })
+    }
+}
+
 /// How the kernel says a cell ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExecuteReply {
@@ -92,7 +112,7 @@ pub(super) fn is_idle(row: &Row) -> bool {
 
 impl Session {
     /// Rebuilds queue and running cell from the journal's open executions.
-    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>) {
+    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>, prompt: Option<&StoredRow>) {
         for execution in open {
             if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
@@ -108,7 +128,7 @@ impl Session {
                     idle: false,
                     barrier: None,
                     execution_count: None,
-                    prompt: None,
+                    prompt: prompt.and_then(Prompt::of),
                     adopted: Some(if seen {
                         SignOfLife::Seen
                     } else {

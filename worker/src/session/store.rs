@@ -16,6 +16,7 @@ use crate::{
         Change, Channel, Content, EventFrame, JournalEvent, Loaded, Row, StoredFold, StoredRow,
         Traffic, Transaction, now,
     },
+    kernel::spool::SpoolPosition,
 };
 
 /// What follows a commit.
@@ -27,6 +28,8 @@ pub(super) enum Effect {
     Execute(ExecId),
     /// Send the answer of a prompt to the kernel.
     Input(Box<Message>),
+    /// Let go of what the spool holds before this position.
+    Release(SpoolPosition),
 }
 
 /// A fold in memory: of a cell that runs, or of one that still receives output.
@@ -93,7 +96,7 @@ impl Session {
             self.widgets.replay(&row.msg_type, &row.content);
         }
         self.displays = loaded.displays;
-        self.restore_queue(loaded.open);
+        self.restore_queue(loaded.open, loaded.prompt.as_ref());
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
@@ -208,6 +211,7 @@ impl Session {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
                 Effect::Input(message) => self.send(Channel::Stdin, *message),
+                Effect::Release(position) => self.release_spool(&position),
             }
         }
         self.finish_if_complete();

@@ -22,6 +22,15 @@ pub struct SpoolReader {
     watch: Watch,
 }
 
+impl std::fmt::Debug for SpoolReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpoolReader")
+            .field("dir", &self.dir)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
 impl SpoolReader {
     /// Opens a spool, which may be empty; a directory that does not exist is created.
     ///
