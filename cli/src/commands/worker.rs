@@ -37,7 +37,7 @@ pub(crate) struct WorkerArgs {
 /// When the session's log cannot be opened.
 pub(crate) fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
     let log = args.dir.join("worker.log");
-    logging::start(args.log_level, &log, Echo::Stderr).map_err(|source| CliError::System {
+    logging::start(args.log_level, &log, Echo::Silent).map_err(|source| CliError::System {
         doing: "open the worker's log",
         source,
     })?;
