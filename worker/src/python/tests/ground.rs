@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::python::error::PythonError;
@@ -186,9 +186,7 @@ pub(super) fn jupyter() -> PathBuf {
     let prepared = target.join("python-tests");
     fs::create_dir_all(&prepared).expect("a directory");
     let lock = fs::File::create(prepared.join("lock")).expect("a lock file");
-    let _held = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .expect("the lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("the lock");
     let venv = prepared.join("jupyter");
     let receipt = venv.join("requirements.txt");
     let wanted = REQUIREMENTS.join("\n");
