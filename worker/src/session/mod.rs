@@ -272,7 +272,12 @@ impl Session {
             .idle_timeout
             .map(|_| now + self.settings.idle_poll);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
-        [unused, barrier, idle, kernel, self.folds_due]
+        // While a commit is under way, its end is what the spool waits for.
+        let spool = self
+            .kernel
+            .spool_due()
+            .filter(|_| self.in_flight.is_empty());
+        [unused, barrier, idle, kernel, spool, self.folds_due]
             .into_iter()
             .flatten()
             .fold(far, Instant::min)
