@@ -159,7 +159,7 @@ impl Worker {
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;
 
-        // From here on the session can have another worker: the lock goes last, the promises after it.
+        // I11: from here on the session can have another worker; the lock goes last, the promises after it.
         listening.abort();
         std::fs::remove_file(&socket).ok();
         std::fs::remove_file(dir.join("worker.json")).ok();

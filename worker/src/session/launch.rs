@@ -231,6 +231,7 @@ impl Session {
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
+    /// Never starts one (I9): perhaps worker and kernel were killed together on purpose.
     pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| {
             format!("the kernel cannot be taken over: {what}: {err}")
