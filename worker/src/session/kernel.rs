@@ -249,9 +249,6 @@ impl Kernel {
         self.ready = true;
         self.give_up = None;
         self.probe_due = None;
-        if self.execution_state == "unknown" && self.answered {
-            "idle".clone_into(&mut self.execution_state);
-        }
         true
     }
 }
@@ -285,7 +282,13 @@ impl Session {
         let Some(kernel) = self.kernel.running_mut() else {
             return;
         };
-        kernel.answered |= channel == Channel::Shell;
+        if channel == Channel::Shell {
+            kernel.answered = true;
+            // A kernel that was taken over says nothing by itself; one that answers here is idle.
+            if kernel.execution_state == "unknown" {
+                "idle".clone_into(&mut kernel.execution_state);
+            }
+        }
         if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
             kernel.language_version = info
                 .language_info

@@ -1,4 +1,4 @@
-//! Real kernels under the launcher, a Jupyter client beside them, and the environment both run in.
+//! Real kernels under the launcher, and a Jupyter client beside them.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,12 +8,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tithon_worker::kernel::launcher;
 use tithon_worker::kernel::spool::{Record, SpoolPosition, SpoolReader};
+
+use crate::python::{Environment, IPYKERNEL_6, PYTHON};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -26,32 +27,13 @@ pub(crate) enum Ipykernel {
     Lent,
 }
 
-/// The interpreter of a venv under `target/`, made on first use.
-fn python(ipykernel: Ipykernel) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let (name, requirements) = match ipykernel {
-        Ipykernel::V7 | Ipykernel::Lent => ("python", "tests/requirements.txt"),
-        Ipykernel::V6 => ("python-ipykernel6", "tests/requirements-ipykernel6.txt"),
-    };
-    let wanted = fs::read_to_string(root.join(requirements)).unwrap();
-    let venv = root.join("target/test-env").join(name);
-    fs::create_dir_all(venv.parent().unwrap()).unwrap();
-    let lock = File::create(venv.with_extension("lock")).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let stamp = venv.join("requirements.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return venv.join("bin/python");
+impl Ipykernel {
+    fn environment(self) -> Environment {
+        match self {
+            Self::V7 | Self::Lent => PYTHON,
+            Self::V6 => IPYKERNEL_6,
+        }
     }
-    eprintln!("making {} from {requirements}", venv.display());
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    run(Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(root.join(requirements)));
-    fs::write(stamp, wanted).unwrap();
-    venv.join("bin/python")
 }
 
 /// A kernel with a spool and a client; both end with it.
@@ -73,7 +55,7 @@ impl Kernel {
     /// spool is wherever it leaves `TITHON_SPOOL`.
     pub(crate) fn with(ipykernel: Ipykernel, change: impl FnOnce(&mut Command, &Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("spool").tempdir().unwrap();
-        let python = python(ipykernel);
+        let python = ipykernel.environment().interpreter();
         let connection = dir.path().join("kernel.json");
         let socket = dir.path().join("k");
         fs::write(
