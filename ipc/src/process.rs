@@ -1,4 +1,4 @@
-//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another.
+//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another (I7).
 
 use std::{fs, io, os::fd::OwnedFd, sync::OnceLock, time::Duration};
 

@@ -154,7 +154,7 @@ impl Task {
             let pid = living.record().process.pid;
             self.lost(format!(
                 "the worker (pid {pid}) ended{}",
-                quoted(&last_words(&self.dir, 0))
+                quoted(last_words(&self.dir, 0).lines().last().unwrap_or_default())
             ));
         }
     }

@@ -317,7 +317,7 @@ pub(super) fn executions(connection: &Connection) -> rusqlite::Result<Vec<Stored
     executions_where(connection, "true")
 }
 
-/// Events after one seq and through another, until about `max_bytes` of them are read; at least one.
+/// Events, built as live ones are (I6), after one seq and through another, until about `max_bytes` of them are read; at least one.
 pub(super) fn events(
     connection: &Connection,
     after: Seq,

@@ -205,7 +205,8 @@ pub fn describe(exit: ExitStatus) -> String {
     }
 }
 
-fn signal_name(signal: i32) -> String {
+/// `SIGSEGV`, or the number of one that programs do not usually die of.
+pub(crate) fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGHUP => "SIGHUP",
         libc::SIGINT => "SIGINT",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tithon_ipc::{
     client::LaunchWish,
-    jupyter::{ConnectionFile, Message, Signer},
+    jupyter::{Message, Signer},
 };
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     client::ClientId,
     journal::Channel,
     kernel::{
-        channels::{Channels, ChannelsError},
+        channels::Channels,
         process::{KernelProcess, describe},
     },
     python::Launch,
@@ -94,6 +94,18 @@ impl KernelSlot {
     }
 }
 
+/// How a worker came by its kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// An earlier worker started it.
+    Adopted,
+    /// This one did: for a client that wanted another, with its words in `kernel.log` from here on.
+    Started {
+        restart: Option<ClientId>,
+        log_start: u64,
+    },
+}
+
 /// Where what a kernel says is read.
 #[derive(Debug)]
 pub(super) enum Capture {
@@ -150,40 +162,37 @@ pub(super) struct Kernel {
 const PROBE: &str = "tithon-probe-";
 
 impl Kernel {
-    /// Connects to a kernel's process.
-    ///
-    /// # Errors
-    /// When zmq refuses.
-    pub(super) fn connect(
+    /// A kernel behind its process and channels; asks it the first questions.
+    pub(super) fn new(
         process: KernelProcess,
-        connection: &ConnectionFile,
+        channels: Channels,
+        signer: Signer,
         launch: Launch,
         capture: Capture,
-        identity: &str,
-        reattached: bool,
-    ) -> Result<
-        (
-            Self,
-            tokio::sync::mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
-        ),
-        ChannelsError,
-    > {
-        let (channels, incoming) = Channels::open(connection, identity)?;
+        origin: Origin,
+    ) -> Self {
         if matches!(capture, Capture::Zmq) {
             channels.subscribe();
         }
+        let reattached = matches!(origin, Origin::Adopted);
         let now = Instant::now();
         let mut kernel = Self {
             process,
             channels,
-            signer: Signer::new(&connection.key, identity.to_owned()),
+            signer,
             language_version: launch.language_version.clone(),
             launch,
             execution_state: "unknown".to_owned(),
             ready: false,
             reattached,
-            restart: None,
-            log_start: 0,
+            restart: match origin {
+                Origin::Started { restart, .. } => restart,
+                Origin::Adopted => None,
+            },
+            log_start: match origin {
+                Origin::Started { log_start, .. } => log_start,
+                Origin::Adopted => 0,
+            },
             capture,
             end: None,
             answered: false,
@@ -195,7 +204,7 @@ impl Kernel {
         kernel.ask(Channel::Shell);
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
-        Ok((kernel, incoming))
+        kernel
     }
 
     /// Whether everything the kernel ever said is read, however long nobody listened.
@@ -358,6 +367,7 @@ impl Session {
         let started = kernel.ready || kernel.reattached;
         let (restart, log_start) = (kernel.restart, kernel.log_start);
         self.kernel = KernelSlot::Dead { pid };
+        self.remove_endpoints();
         match kernel.end {
             Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
             Some(End::Wanted(ending)) => self.ending = Some(ending),

@@ -11,18 +11,19 @@ use serde_json::json;
 use tithon_ipc::{
     client::{Frame, LaunchWish},
     files,
-    jupyter::ConnectionFile,
+    jupyter::{ConnectionFile, Signer},
 };
 use tokio::time::Instant;
 
 use super::{
     Ending, Session,
-    kernel::{Capture, Kernel, KernelSlot},
+    kernel::{Capture, Kernel, KernelSlot, Origin},
     spool::Spool,
 };
 use crate::{
     client::{Answer, ClientId},
     kernel::{
+        channels::Channels,
         launcher,
         process::{KernelProcess, Spawn},
         spool::SpoolError,
@@ -30,6 +31,8 @@ use crate::{
     python::{self, Launch, PythonError, Wish},
 };
 
+/// The "ports" of a kernel's `ipc://` endpoints: what follows the dash in their sockets' names.
+const PORTS: [u16; 5] = [1, 2, 3, 4, 5];
 /// How much of `kernel.log` an error quotes.
 const LAST_WORDS: usize = 2000;
 
@@ -137,6 +140,9 @@ impl Session {
         let capture = self
             .new_capture(&launch, &mut env)
             .map_err(io::Error::other)?;
+        // Opened before the kernel exists: from its first moment there is no way to lose it.
+        let (channels, incoming) =
+            Channels::open(&connection, &self.identity()).map_err(io::Error::other)?;
         let log_start = fs::metadata(self.place.dir.join("kernel.log")).map_or(0, |log| log.len());
         let process = KernelProcess::spawn(&Spawn {
             argv: &argv,
@@ -145,20 +151,21 @@ impl Session {
             dir: &self.place.dir,
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
-        let (mut kernel, incoming) = Kernel::connect(
-            process,
-            &connection,
-            launch,
-            capture,
-            &self.identity(),
-            false,
-        )
-        .map_err(io::Error::other)?;
-        kernel.restart = restart;
-        kernel.log_start = log_start;
+        let signer = Signer::new(&connection.key, self.identity());
+        let origin = Origin::Started { restart, log_start };
+        let kernel = Kernel::new(process, channels, signer, launch, capture, origin);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
+    }
+
+    /// Removes the sockets that a kernel left behind.
+    pub(super) fn remove_endpoints(&self) {
+        let prefix = self.place.home.kernel_endpoint(&self.place.key);
+        for port in PORTS {
+            // Gone already after an orderly end.
+            fs::remove_file(format!("{}-{port}", prefix.display())).ok();
+        }
     }
 
     /// Where a kernel that is about to start is to be read.
@@ -212,11 +219,11 @@ impl Session {
         Ok(ConnectionFile {
             transport: "ipc".to_owned(),
             ip: endpoint.to_string_lossy().into_owned(),
-            shell_port: 1,
-            iopub_port: 2,
-            stdin_port: 3,
-            control_port: 4,
-            hb_port: 5,
+            shell_port: PORTS[0],
+            iopub_port: PORTS[1],
+            stdin_port: PORTS[2],
+            control_port: PORTS[3],
+            hb_port: PORTS[4],
             signature_scheme: "hmac-sha256".to_owned(),
             key: tithon_ipc::ids::hex(&key),
             kernel_name: launch.kernel_name.clone(),
@@ -224,6 +231,7 @@ impl Session {
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
+    /// Never starts one (I9): perhaps worker and kernel were killed together on purpose.
     pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| {
             format!("the kernel cannot be taken over: {what}: {err}")
@@ -243,15 +251,10 @@ impl Session {
             .unwrap_or_default();
         let pid = process.pid();
         let capture = self.old_capture(&launch);
-        let (kernel, incoming) = Kernel::connect(
-            process,
-            &connection,
-            launch,
-            capture,
-            &self.identity(),
-            true,
-        )
-        .map_err(|err| failed("its channels", &err))?;
+        let (channels, incoming) = Channels::open(&connection, &self.identity())
+            .map_err(|err| failed("its channels", &err))?;
+        let signer = Signer::new(&connection.key, self.identity());
+        let kernel = Kernel::new(process, channels, signer, launch, capture, Origin::Adopted);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         self.kernel_adopted();

@@ -19,7 +19,7 @@ mod store;
 pub(crate) use ops::killed;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -30,7 +30,7 @@ use launch::LaunchEvent;
 use queue::{Queued, Running};
 use store::{Effect, LiveFold};
 use tithon_ipc::{
-    client::{LaunchWish, Op},
+    client::{Frame, LaunchWish, Op},
     control::{Reply, Request},
     ids::{ExecId, Seq, SessionId, SessionKey},
     paths::Home,
@@ -39,6 +39,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     client::{Answer, ClientId, Link},
@@ -132,6 +133,8 @@ pub(crate) struct Session {
 
     // Who is there.
     clients: HashMap<ClientId, Link>,
+    /// Those that understand `notice` frames.
+    noticing: HashSet<ClientId>,
     waiting: Vec<(ClientId, Op)>,
     snapshots: HashMap<u64, ClientId>,
     last_ticket: u64,
@@ -187,6 +190,7 @@ impl Session {
             launches,
             launch_sender,
             clients: HashMap::new(),
+            noticing: HashSet::new(),
             waiting: Vec::new(),
             snapshots: HashMap::new(),
             last_ticket: 0,
@@ -244,6 +248,7 @@ impl Session {
             }
             Command::Gone(client) => {
                 self.clients.remove(&client);
+                self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
             }
             Command::Op {
@@ -260,26 +265,32 @@ impl Session {
     fn deadline(&self) -> Instant {
         let now = Instant::now();
         let far = now + Duration::from_secs(3600);
-        let unused =
-            matches!(self.kernel, KernelSlot::Absent).then(|| self.last_touch + UNUSED_AFTER);
+        let unused = self.is_unused().then(|| self.last_touch + UNUSED_AFTER);
         let barrier = self.running.as_ref().and_then(|running| running.barrier);
         let idle = self
             .settings
             .idle_timeout
             .map(|_| now + self.settings.idle_poll);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
-        [unused, barrier, idle, kernel, self.folds_due]
+        // While a commit is under way, its end is what the spool waits for.
+        let spool = self
+            .kernel
+            .spool_due()
+            .filter(|_| self.in_flight.is_empty());
+        [unused, barrier, idle, kernel, spool, self.folds_due]
             .into_iter()
             .flatten()
             .fold(far, Instant::min)
     }
 
+    /// Whether there is neither a kernel nor anybody who could want one.
+    fn is_unused(&self) -> bool {
+        matches!(self.kernel, KernelSlot::Absent) && self.clients.is_empty()
+    }
+
     async fn deadline_reached(&mut self) {
         let now = Instant::now();
-        if matches!(self.kernel, KernelSlot::Absent)
-            && now >= self.last_touch + UNUSED_AFTER
-            && self.clients.is_empty()
-        {
+        if self.is_unused() && now >= self.last_touch + UNUSED_AFTER {
             self.ending = Some(Ending::Unused);
         }
         if self
@@ -305,17 +316,18 @@ impl Session {
         }
     }
 
-    fn frame(&mut self, client: ClientId, frame: &tithon_ipc::client::Frame<'_>) {
+    fn frame(&mut self, client: ClientId, frame: &Frame<'_>) {
         self.answer(client, Answer::Frame(frame.to_text().into()));
     }
 
-    /// Tells every client something in passing.
+    /// Tells the clients that can show it something in passing.
     fn notice(&self, message: &str) {
-        let text: tokio_tungstenite::tungstenite::Utf8Bytes =
-            tithon_ipc::client::Frame::Notice { message }
-                .to_text()
-                .into();
-        for link in self.clients.values() {
+        let text: Utf8Bytes = Frame::Notice { message }.to_text().into();
+        for link in self
+            .clients
+            .values()
+            .filter(|link| self.noticing.contains(&link.id))
+        {
             link.answers.try_send(Answer::Extra(text.clone())).ok();
         }
     }

@@ -25,6 +25,9 @@ impl Session {
         _workdir: Option<PathBuf>,
     ) {
         self.last_touch = Instant::now();
+        if launch.is_some() {
+            self.noticing.insert(client);
+        }
         if self.ending == Some(Ending::Retired) {
             return self.refuse(client);
         }

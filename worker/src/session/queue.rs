@@ -147,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Queues cells; the client hears of it once they are durable.
+    /// Queues cells; the client hears of it once they are durable (I1).
     pub(super) fn submit(&mut self, client: ClientId, submission: Submission) {
         if let Some(reason) = &self.stalled {
             let message = format!("nothing was queued: the journal cannot be written ({reason})");

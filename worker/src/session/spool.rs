@@ -3,11 +3,11 @@
 //! What is read is committed in one transaction with the position behind it, and only then is more
 //! read: however often a worker is killed, each record becomes one event, once (I3).
 
-use std::{os::fd::AsFd, path::Path};
+use std::{os::fd::AsFd, path::Path, time::Duration};
 
 use serde_json::json;
 use tithon_ipc::{ids::ExecId, jupyter::Message, readiness::readable};
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
     Session,
@@ -26,6 +26,44 @@ pub(super) const POSITION: &str = "spool_position";
 /// Bytes read at once, and so about what a transaction holds.
 const READ_MAX: usize = 1 << 20;
 
+/// Reads in close succession after which a kernel counts as streaming.
+const BURST: u32 = 8;
+/// How close that is.
+const SUCCESSION: Duration = Duration::from_millis(10);
+/// How often a streaming kernel's spool is read: a transaction for every line would cost more than
+/// all the lines in it.
+const STREAM_INTERVAL: Duration = Duration::from_millis(5);
+
+/// When to read: at once, or a little later together with what comes meanwhile.
+#[derive(Debug)]
+struct Pace {
+    last: Instant,
+    burst: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            last: Instant::now(),
+            burst: 0,
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (self.burst >= BURST).then(|| self.last + STREAM_INTERVAL)
+    }
+
+    fn has_read(&mut self) {
+        let now = Instant::now();
+        self.burst = if now - self.last < SUCCESSION {
+            self.burst.saturating_add(1)
+        } else {
+            0
+        };
+        self.last = now;
+    }
+}
+
 /// A spool being read.
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -33,6 +71,7 @@ pub(super) struct Spool {
     changed: AsyncFd<std::os::fd::OwnedFd>,
     /// Whether there may be more to read.
     more: bool,
+    pace: Pace,
     /// Whether the kernel's launcher has said that it records everything.
     greeted: bool,
     /// Whether the kernel has answered, so that a greeting must be there if one ever comes.
@@ -63,6 +102,7 @@ impl Spool {
             reader,
             changed,
             more: true,
+            pace: Pace::new(),
             greeted,
             answered: false,
             free: false,
@@ -82,6 +122,11 @@ impl Spool {
         self.more = true;
     }
 
+    /// When to read next, if there may be anything to read.
+    fn read_due(&self) -> Option<Instant> {
+        self.more.then(|| self.pace.due().unwrap_or(self.pace.last))
+    }
+
     /// The offset behind the last record read.
     pub(super) fn offset(&self) -> u64 {
         self.reader.position().offset
@@ -99,6 +144,14 @@ impl KernelSlot {
     fn spool_mut(&mut self) -> Option<&mut Spool> {
         match &mut self.running_mut()?.capture {
             Capture::Spool(spool) => Some(spool),
+            Capture::Zmq => None,
+        }
+    }
+
+    /// When the spool is to be read.
+    pub(super) fn spool_due(&self) -> Option<Instant> {
+        match &self.running()?.capture {
+            Capture::Spool(spool) => spool.read_due(),
             Capture::Zmq => None,
         }
     }
@@ -134,7 +187,11 @@ impl Session {
     /// Takes in what the spool holds, if the journal has taken what was read before.
     pub(super) fn read_spool(&mut self) {
         while self.in_flight.is_empty() && self.pending.is_empty() {
-            let Some(spool) = self.kernel.spool_mut().filter(|spool| spool.more) else {
+            let Some(spool) = self
+                .kernel
+                .spool_mut()
+                .filter(|spool| spool.read_due().is_some_and(|due| due <= Instant::now()))
+            else {
                 return;
             };
             match spool.reader.read(READ_MAX) {
@@ -143,6 +200,7 @@ impl Session {
                     self.spool_is_read();
                 }
                 Ok(records) => {
+                    spool.pace.has_read();
                     let position = spool.reader.position();
                     for record in records {
                         self.record(record);

@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    /// Stores every fold whose stored form lags, as of what is applied.
+    /// Stores every fold whose stored form lags, as of what is applied (I5).
     pub(super) fn store_folds(&mut self) {
         self.folds_due = None;
         for (exec, live) in &mut self.folds {
@@ -273,7 +273,7 @@ impl Session {
     }
 }
 
-/// The event as clients see it; its text is only built when somebody reads it.
+/// The event as clients see it, live as in a replay (I6); its text is only built when somebody reads it.
 fn frame_of(row: &Row, wanted: bool) -> Option<EventFrame> {
     if !wanted {
         return Some(EventFrame {
