@@ -5,6 +5,7 @@
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
 mod control;
+mod death;
 mod ingest;
 mod kernel;
 mod launch;
@@ -128,6 +129,10 @@ pub(crate) struct Session {
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
+    /// The process id of the kernel that last said that its spool records everything.
+    greeted: Option<String>,
+    /// The last cell that was sent to a kernel: what is said in nobody's name is its.
+    last_started: Option<ExecId>,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -187,6 +192,8 @@ impl Session {
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            last_started: loaded.last_started_exec,
+            greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
             clients: HashMap::new(),
@@ -208,8 +215,8 @@ impl Session {
     ///
     /// # Errors
     /// When it lives but cannot be reached, in words for the person who must mend it.
-    pub(crate) fn take_over(&mut self) -> Result<(), String> {
-        self.adopt_kernel()
+    pub(crate) async fn take_over(&mut self) -> Result<(), String> {
+        self.adopt_kernel().await
     }
 
     /// Runs until the session ends.
