@@ -151,13 +151,6 @@ impl Session {
             env: &env,
             workdir: &self.place.workdir,
             dir: &self.place.dir,
-        })
-        .map_err(|err| {
-            // One that ended before it could be looked at may have said why.
-            match last_words(&self.place.dir.join("kernel.log"), log_start) {
-                Ok(words) if !words.is_empty() => io::Error::other(self.died_at_start(log_start)),
-                _ => err,
-            }
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
         let signer = Signer::new(&connection.key, self.identity());

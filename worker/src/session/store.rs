@@ -95,15 +95,11 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
-        self.displays = loaded.displays;
-        self.restore_queue(
-            loaded.open,
-            loaded.prompt.as_ref(),
-            loaded.unanswered.as_ref(),
-        );
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
+        self.displays.clone_from(&loaded.displays);
+        self.restore_queue(loaded);
     }
 
     /// Adds an event of ours.
