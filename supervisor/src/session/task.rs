@@ -11,9 +11,12 @@ use tokio::{
 use super::{Ask, Demand, Found, Unavailable};
 use crate::{
     deaths::{Deaths, Verdict},
-    living::{Living, kernel_lives},
+    living::{Living, ask, kernel_lives},
     spawn::{Spawner, StartError, last_words, quoted},
 };
+
+/// How long a worker may take to hear of the supervisor's policy.
+const POLICY_LIMIT: Duration = Duration::from_secs(10);
 
 type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
 
@@ -139,11 +142,22 @@ impl Task {
                 for answer in self.waiting.drain(..) {
                     reply(answer, Ok(Some(Arc::clone(living.record()))));
                 }
+                self.tell_policy(Arc::clone(living.record()));
                 self.state = State::Live(living);
             }
             Change::Started(Err(err)) => self.lost(err.to_string()),
             Change::Ended => self.look_again(),
         }
+    }
+
+    /// Tells a worker what this supervisor's command line says; one that is older goes on as it is.
+    fn tell_policy(&self, worker: Arc<WorkerRecord>) {
+        let (id, spawner) = (self.id.clone(), Arc::clone(&self.spawner));
+        tokio::spawn(async move {
+            if let Err(err) = ask(&worker, spawner.policy(), None, POLICY_LIMIT).await {
+                tracing::warn!(session = %id, %err, "a worker keeps its idle timeout");
+            }
+        });
     }
 
     /// Draws the consequence if the worker is definitely gone.

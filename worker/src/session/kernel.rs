@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tithon_ipc::{
     client::LaunchWish,
+    ids::ExecId,
     jupyter::{ConnectionFile, Message, Signer},
 };
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::{Ending, Session, queue::ExecuteReply, spool::Spool};
 use crate::{
     client::ClientId,
-    journal::Channel,
+    journal::{Channel, Status},
     kernel::{
         channels::{Channels, ChannelsError},
         process::{KernelProcess, describe},
@@ -60,7 +61,7 @@ impl KernelSlot {
     pub(super) fn is_loading(&self) -> bool {
         match self {
             Self::Absent | Self::Choosing { .. } => true,
-            Self::Running(kernel) => !kernel.ready && !kernel.reattached,
+            Self::Running(kernel) => kernel.is_starting() || kernel.is_being_replaced(),
             Self::Dead { .. } => false,
         }
     }
@@ -79,7 +80,7 @@ impl KernelSlot {
         match self {
             Self::Absent => "unknown",
             Self::Choosing { .. } => "starting",
-            Self::Running(kernel) if !kernel.ready && !kernel.reattached => "starting",
+            Self::Running(_) if self.is_loading() => "starting",
             Self::Running(kernel) => &kernel.execution_state,
             Self::Dead { .. } => "dead",
         }
@@ -139,6 +140,8 @@ pub(super) struct Kernel {
     pub(super) capture: Capture,
     /// Set once its process is over: what follows when its last words are read.
     pub(super) end: Option<End>,
+    /// What kind of kernel it says it is, e.g. `ipython`.
+    pub(super) implementation: Option<String>,
     answered: bool,
     published: bool,
     probes: u32,
@@ -186,6 +189,7 @@ impl Kernel {
             log_start: 0,
             capture,
             end: None,
+            implementation: None,
             answered: false,
             published: false,
             probes: 0,
@@ -196,6 +200,21 @@ impl Kernel {
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
         Ok((kernel, incoming))
+    }
+
+    /// Whether it never answered yet.
+    fn is_starting(&self) -> bool {
+        !self.ready && !self.reattached
+    }
+
+    /// Whether its process was ended to make room for another.
+    fn is_being_replaced(&self) -> bool {
+        matches!(self.end, Some(End::Replaced(..)))
+    }
+
+    /// Whether the session ends with it.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.end, Some(End::Wanted(_)))
     }
 
     /// Whether everything the kernel ever said is read, however long nobody listened.
@@ -218,9 +237,23 @@ impl Kernel {
         );
     }
 
+    /// Asks on shell, which is served in order: the answer comes behind everything sent before.
+    pub(super) fn ask_whether_free(&mut self) {
+        self.ask(Channel::Shell);
+    }
+
+    /// Asks which comms are open.
+    pub(super) fn ask_comms(&self) {
+        let msg_id = format!("{PROBE}{}_comms_0", std::process::id());
+        let request = self
+            .signer
+            .request(&msg_id, "comm_info_request", &json!({}));
+        self.channels.send(self.question_channel(), request);
+    }
+
     /// Whether a message answers a question of Tithon's own.
-    pub(super) fn is_probe(parent: Option<&str>) -> bool {
-        parent.is_some_and(|parent| parent.starts_with(PROBE))
+    pub(super) fn is_probe(parent: &str) -> bool {
+        parent.starts_with(PROBE)
     }
 
     fn is_own_probe(parent: Option<&str>) -> bool {
@@ -278,6 +311,7 @@ impl Session {
         };
         kernel.answered |= channel == Channel::Shell;
         if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
+            kernel.implementation = info.implementation;
             kernel.language_version = info
                 .language_info
                 .version
@@ -308,7 +342,10 @@ impl Session {
             return;
         };
         let (pid, restart) = (kernel.process.pid(), kernel.restart.take());
-        if !kernel.reattached {
+        if kernel.reattached {
+            self.ask_for_comms();
+            self.adopted_kernel_ready(pid);
+        } else {
             self.fresh_kernel_ready(pid, restart);
         }
         self.answer_waiting();
@@ -350,6 +387,7 @@ impl Session {
         else {
             return;
         };
+        self.abandon_questions();
         let pid = kernel.process.pid();
         let how = kernel.process.exit().map(describe);
         let started = kernel.ready || kernel.reattached;
@@ -372,6 +410,7 @@ impl Session {
             }
             _ => {
                 self.running_died(how.as_deref());
+                self.foreign_ended_with_kernel(Status::Error, how.as_deref());
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }
@@ -438,36 +477,36 @@ impl Session {
         true
     }
 
-    /// An execute reply's outcome and pager texts.
-    pub(super) fn execute_replied(&mut self, content: &[u8]) {
+    /// An execute reply's outcome; its pager texts become output of the execution.
+    pub(super) fn outcome_of(&mut self, exec: ExecId, content: &[u8]) -> ExecuteReply {
         let Ok(reply) = serde_json::from_slice::<Reply>(content) else {
             tracing::warn!("the kernel's execute_reply cannot be understood");
-            return self.replied(ExecuteReply {
+            return ExecuteReply {
                 status: "error".to_owned(),
                 execution_count: None,
-            });
+            };
         };
-        let exec = self.running.as_ref().map(|running| running.exec);
         for text in reply
             .payload
             .iter()
             .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
         {
             self.row(
-                exec,
+                Some(exec),
                 "stream",
                 &json!({"name": "stdout", "text": text, "tithon_scope": "cell"}),
             );
         }
-        self.replied(ExecuteReply {
+        ExecuteReply {
             status: reply.status,
             execution_count: reply.execution_count,
-        });
+        }
     }
 }
 
 #[derive(serde::Deserialize)]
 struct KernelInfo {
+    implementation: Option<String>,
     #[serde(default)]
     language_info: LanguageInfo,
 }

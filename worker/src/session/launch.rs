@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tithon_ipc::{
-    client::{Frame, LaunchWish},
+    client::{Frame, LaunchWish, Op},
     files,
     jupyter::ConnectionFile,
 };
@@ -286,7 +286,13 @@ impl Session {
         if let Some(client) = restart {
             self.kernel = KernelSlot::Dead { pid };
             self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
-            self.answer(client, Answer::Frame(error));
+            self.answer(client, Answer::Frame(error.clone()));
+            let others = self
+                .waiting
+                .extract_if(.., |(_, op)| matches!(op, Op::RestartKernel));
+            for (other, _) in others.collect::<Vec<_>>() {
+                self.answer(other, Answer::Frame(error.clone()));
+            }
             self.answer_waiting();
             return self.start_next();
         }

@@ -252,7 +252,7 @@ impl Session {
 
     /// Text that the program wrote, under a header that only we could have made.
     fn streamed(&mut self, stream: &StreamRecord) {
-        let exec = self.exec_of(&stream.parent);
+        let exec = self.shown_for(&stream.parent, "");
         let name = match stream.name {
             StreamName::Stdout => "stdout",
             StreamName::Stderr => "stderr",

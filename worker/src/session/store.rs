@@ -26,8 +26,8 @@ pub(super) enum Effect {
     Answer(ClientId, Answer),
     /// Send the cell to the kernel: its start is journaled.
     Execute(ExecId),
-    /// Send the answer of a prompt to the kernel.
-    Input(Box<Message>),
+    /// Send a message to the kernel: the answer of a prompt, or a client's comm.
+    Send(Channel, Box<Message>),
     /// Let go of what the spool holds before this position.
     Release(SpoolPosition),
 }
@@ -95,6 +95,9 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
+        self.comms.restore(&loaded.comms);
+        self.requests
+            .restore(loaded.foreign_requests, loaded.last_started_exec);
         self.displays = loaded.displays;
         self.restore_queue(loaded.open, loaded.prompt.as_ref());
         if !loaded.unfolded.is_empty() {
@@ -125,6 +128,7 @@ impl Session {
         self.last_seq += 1;
         row.seq = self.last_seq;
         if let Some(exec) = row.shown_under()
+            && row.touches_fold()
             && !self.folds.contains_key(&exec)
             && !self.pending.wanted_folds.contains(&exec)
         {
@@ -210,11 +214,12 @@ impl Session {
             match effect {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
-                Effect::Input(message) => self.send(Channel::Stdin, *message),
+                Effect::Send(channel, message) => self.send(channel, *message),
                 Effect::Release(position) => self.release_spool(&position),
             }
         }
         self.finish_if_complete();
+        self.finish_foreign();
         self.forget_folds();
     }
 
@@ -225,6 +230,7 @@ impl Session {
         };
         if queue::is_idle(row) {
             self.idle_applied(exec);
+            self.foreign_idle(exec);
         }
         if let Some(live) = self.folds.get_mut(&exec)
             && row.msg_type != "status"
@@ -266,9 +272,12 @@ impl Session {
             return;
         }
         let running = self.running.as_ref().map(|running| running.exec);
-        let queue = &self.queue;
+        let (queue, foreign) = (&self.queue, &self.foreign);
         self.folds.retain(|exec, live| {
-            live.dirty || Some(*exec) == running || queue.iter().any(|queued| queued.exec == *exec)
+            live.dirty
+                || Some(*exec) == running
+                || queue.iter().any(|queued| queued.exec == *exec)
+                || foreign.iter().any(|open| open.exec == *exec)
         });
     }
 }
