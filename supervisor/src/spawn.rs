@@ -100,9 +100,9 @@ impl Spawner {
             root: home.root().to_owned(),
             environment,
             policy: Request::Policy {
-                idle_timeout_ms: options.idle_timeout.map(|timeout| {
-                    u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)
-                }),
+                idle_timeout_ms: options
+                    .idle_timeout
+                    .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             },
             descriptors,
         }

@@ -34,7 +34,12 @@ fn an_error_skips_the_rest_of_its_batch_only() {
         .seen
         .iter()
         .filter(|frame| frame["kind"] == "done")
-        .map(|f| (f["exec_id"].as_str().unwrap(), f["payload"]["status"].as_str().unwrap()))
+        .map(|f| {
+            (
+                f["exec_id"].as_str().unwrap(),
+                f["payload"]["status"].as_str().unwrap(),
+            )
+        })
         .collect();
     let expected = ["ok", "error", "skipped", "skipped", "error", "ok"];
     let ids = stopped.iter().chain(&going_on).map(String::as_str);
@@ -42,7 +47,10 @@ fn an_error_skips_the_rest_of_its_batch_only() {
     let (_, snapshot) = home.attached();
     let skipped = shown(&snapshot, &stopped[2]);
     assert_eq!(skipped["status"], "skipped");
-    assert_eq!((&skipped["started_at"], &skipped["outputs"]), (&Value::Null, &json!([])));
+    assert_eq!(
+        (&skipped["started_at"], &skipped["outputs"]),
+        (&Value::Null, &json!([]))
+    );
 }
 
 #[test]
@@ -51,7 +59,13 @@ fn a_batch_outlives_its_client_the_supervisor_and_the_worker() {
     let (mut client, _) = home.attached();
     let ids = batch(
         &mut client,
-        &["runs = 0; input()", "runs += 1; print('second', runs); input()", "runs += 1; print('third', runs)", "1/0", "runs = 99"],
+        &[
+            "runs = 0; input()",
+            "runs += 1; print('second', runs); input()",
+            "runs += 1; print('third', runs)",
+            "1/0",
+            "runs = 99",
+        ],
         true,
     );
     client.event("input_request", &ids[0]);
@@ -61,17 +75,28 @@ fn a_batch_outlives_its_client_the_supervisor_and_the_worker() {
     home.start(&[]);
     home.replace_worker();
     let (mut client, snapshot) = home.attached();
-    assert_eq!(statuses(&snapshot, &ids), ["running", "queued", "queued", "queued", "queued"]);
+    assert_eq!(
+        statuses(&snapshot, &ids),
+        ["running", "queued", "queued", "queued", "queued"]
+    );
     client.send(&json!({"op": "input_reply", "value": ""}));
-    client.wait("the second prompt", |f| f["kind"] == "input_request" && f["exec_id"] == ids[1].as_str());
+    client.wait("the second prompt", |f| {
+        f["kind"] == "input_request" && f["exec_id"] == ids[1].as_str()
+    });
     home.replace_worker();
     let (mut client, _) = home.attached();
     client.send(&json!({"op": "input_reply", "value": ""}));
     assert_eq!(client.done(&ids[4])["status"], "skipped");
 
     let (mut client, snapshot) = home.attached();
-    assert_eq!(statuses(&snapshot, &ids), ["done", "done", "done", "error", "skipped"]);
-    let counts: Vec<_> = ids[..4].iter().map(|id| &shown(&snapshot, id)["execution_count"]).collect();
+    assert_eq!(
+        statuses(&snapshot, &ids),
+        ["done", "done", "done", "error", "skipped"]
+    );
+    let counts: Vec<_> = ids[..4]
+        .iter()
+        .map(|id| &shown(&snapshot, id)["execution_count"])
+        .collect();
     assert_eq!(counts, [&json!(1), &json!(2), &json!(3), &json!(4)]);
     let (asked, _) = client.run("print('ran', runs)");
     assert_eq!(client.printed(&asked, "\n"), "ran 2\n");
@@ -85,6 +110,10 @@ fn the_rest_of_a_batch_ends_with_its_kernel() {
     assert_eq!(client.done(&ids[0])["status"], "error");
     assert_eq!(client.done(&ids[1])["status"], "skipped");
     assert!(client.seen.iter().any(|f| {
-        f["payload"]["content"]["ename"] == "KernelDied" && f["payload"]["content"]["evalue"].as_str().unwrap().contains("code 3")
+        f["payload"]["content"]["ename"] == "KernelDied"
+            && f["payload"]["content"]["evalue"]
+                .as_str()
+                .unwrap()
+                .contains("code 3")
     }));
 }

@@ -65,10 +65,22 @@ fn a_moved_slider_reaches_the_kernel_the_mirror_and_the_other_clients() {
     for snapshot in [&fresh, &replaced] {
         assert_eq!(value_of(snapshot, &slider), 42);
         let outputs = shown(snapshot, &cell)["outputs"].as_array().unwrap();
-        assert_eq!(outputs.last().unwrap()["text"], "moved to 42\n", "{outputs:?}");
+        assert_eq!(
+            outputs.last().unwrap()["text"],
+            "moved to 42\n",
+            "{outputs:?}"
+        );
     }
-    let live: Vec<_> = watcher.seen.iter().filter(|f| f["kind"] == "widget").collect();
-    let again: Vec<_> = resumed.seen.iter().filter(|f| f["kind"] == "widget").collect();
+    let live: Vec<_> = watcher
+        .seen
+        .iter()
+        .filter(|f| f["kind"] == "widget")
+        .collect();
+    let again: Vec<_> = resumed
+        .seen
+        .iter()
+        .filter(|f| f["kind"] == "widget")
+        .collect();
     assert_eq!(live, again[..live.len()]);
 }
 
@@ -103,7 +115,10 @@ fn handlers_that_write_to_an_output_area_write_there() {
     let (_, snapshot) = home.attached();
     let shown = shown(&snapshot, &cell);
     let outputs = shown["outputs"].as_array().unwrap();
-    let at = outputs.iter().position(|o| o["text"] == "inside 5\n").unwrap();
+    let at = outputs
+        .iter()
+        .position(|o| o["text"] == "inside 5\n")
+        .unwrap();
     let owner = shown["fold_state"]["owners"][at].as_str().unwrap();
     assert_eq!(
         snapshot["widgets"]["state"][owner]["model_name"],
@@ -138,11 +153,17 @@ fn a_comm_that_is_not_there_is_refused_and_named() {
     client.run("1");
     let ack = drag(&mut client, "nowhere", 1);
     assert_eq!(ack["ok"], false);
-    assert!(ack["message"].as_str().unwrap().contains("nowhere"), "{ack}");
+    assert!(
+        ack["message"].as_str().unwrap().contains("nowhere"),
+        "{ack}"
+    );
     // The connection goes on, and a kernel without a process takes nothing.
     let (_, done) = client.run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)");
     assert_eq!(done["status"], "error");
     client.wait("death", |frame| frame["payload"]["status"] == "dead");
     let ack = drag(&mut client, "nowhere", 1);
-    assert!(ack["message"].as_str().unwrap().contains("not running"), "{ack}");
+    assert!(
+        ack["message"].as_str().unwrap().contains("not running"),
+        "{ack}"
+    );
 }

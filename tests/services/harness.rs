@@ -331,6 +331,21 @@ impl Client {
             .cloned()
     }
 
+    /// Attaches from a fresh snapshot; `None` while the session has no worker that stays.
+    pub(crate) fn try_attach(&mut self) -> Option<Value> {
+        self.runtime
+            .block_on(self.connection.send(&json!({"op": "attach"})))
+            .ok()?;
+        loop {
+            let frame = self.next()?;
+            match frame["op"].as_str()? {
+                "snapshot" => return Some(frame),
+                "error" => return None,
+                _ => {}
+            }
+        }
+    }
+
     /// Queues a cell and gives its name.
     pub(crate) fn submit(&mut self, code: &str) -> String {
         self.submit_as(json!({"op": "execute", "code": code, "allow_stdin": true}))
@@ -371,8 +386,12 @@ impl Client {
     pub(crate) fn printed(&mut self, exec: &str, text: &str) -> String {
         let mut all: String = String::new();
         let text_of = |frame: &Value| {
-            (frame["exec_id"] == exec && frame["payload"]["msg_type"] == "stream")
-                .then(|| frame["payload"]["content"]["text"].as_str().unwrap_or("").to_owned())
+            (frame["exec_id"] == exec && frame["payload"]["msg_type"] == "stream").then(|| {
+                frame["payload"]["content"]["text"]
+                    .as_str()
+                    .unwrap_or("")
+                    .to_owned()
+            })
         };
         all.extend(self.seen.iter().filter_map(text_of));
         while !all.contains(text) {

@@ -6,5 +6,8 @@
 mod batches;
 mod comms;
 mod harness;
+mod idle;
+mod jupyter;
+mod lifecycle;
 mod prompts;
 mod questions;

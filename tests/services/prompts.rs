@@ -14,8 +14,10 @@ fn ask_and_wait(home: &Home, code: &str) -> (crate::harness::Client, String, Val
 #[test]
 fn a_later_client_sees_the_prompt_and_may_answer_it() {
     let home = Home::new();
-    let (mut asker, cell, request) =
-        ask_and_wait(&home, "import getpass; print('got', getpass.getpass('Secret: '))");
+    let (mut asker, cell, request) = ask_and_wait(
+        &home,
+        "import getpass; print('got', getpass.getpass('Secret: '))",
+    );
     let prompt = json!({"exec_id": cell, "prompt": "Secret: ", "password": true});
     assert_eq!(request, prompt);
     let (mut later, snapshot) = home.attached();
@@ -42,11 +44,17 @@ fn an_interrupt_dismisses_the_prompt_before_the_cell_ends() {
         .seen
         .iter()
         .filter(|frame| frame["exec_id"] == cell.as_str())
-        .map(|frame| frame["kind"].as_str().unwrap())
+        .filter_map(|frame| frame["kind"].as_str())
         .collect();
     let at = |kind: &str| kinds.iter().position(|seen| *seen == kind).unwrap();
     assert!(at("input_resolved") < at("done"), "{kinds:?}");
-    assert_eq!(kinds.iter().filter(|kind| **kind == "input_resolved").count(), 1);
+    assert_eq!(
+        kinds
+            .iter()
+            .filter(|kind| **kind == "input_resolved")
+            .count(),
+        1
+    );
     let (_, snapshot) = home.attached();
     assert_eq!(snapshot["pending_input"], Value::Null);
     // The next cell's prompt is its own.
@@ -58,7 +66,10 @@ fn an_interrupt_dismisses_the_prompt_before_the_cell_ends() {
 #[test]
 fn a_prompt_outlives_its_worker_and_its_supervisor() {
     let mut home = Home::new();
-    let (_, cell, request) = ask_and_wait(&home, "name = input('Who? '); print('hello', name)\nprint(input('And? '))");
+    let (_, cell, request) = ask_and_wait(
+        &home,
+        "name = input('Who? '); print('hello', name)\nprint(input('And? '))",
+    );
     home.replace_worker();
     let (mut client, snapshot) = home.attached();
     assert_eq!(snapshot["pending_input"], request);
@@ -73,13 +84,19 @@ fn a_prompt_outlives_its_worker_and_its_supervisor() {
     assert_eq!(snapshot["pending_input"]["prompt"], "And? ");
     client.send(&json!({"op": "input_reply", "value": "fine"}));
     let done = client.done(&cell);
-    assert_eq!((&done["status"], &done["execution_count"]), (&json!("ok"), &json!(1)));
+    assert_eq!(
+        (&done["status"], &done["execution_count"]),
+        (&json!("ok"), &json!(1))
+    );
 }
 
 #[test]
 fn a_prompt_that_was_answered_before_its_worker_died_is_not_shown_again() {
     let home = Home::new();
-    let (mut client, cell, _) = ask_and_wait(&home, "input('? ')\nimport time\nwhile True: time.sleep(0.1)");
+    let (mut client, cell, _) = ask_and_wait(
+        &home,
+        "input('? ')\nimport time\nwhile True: time.sleep(0.1)",
+    );
     client.ask(&json!({"op": "input_reply", "value": "x"}), "input_ack");
     client.event("input_resolved", &cell);
     home.replace_worker();
@@ -96,5 +113,10 @@ fn a_cell_that_may_not_ask_is_told_so() {
     let ack = client.ask(&json!({"op": "execute", "code": "input()"}), "execute_ack");
     let cell = ack["exec_id"].as_str().unwrap();
     assert_eq!(client.done(cell)["status"], "error");
-    assert!(client.seen.iter().any(|f| f["payload"]["content"]["ename"] == "StdinNotImplementedError"));
+    assert!(
+        client
+            .seen
+            .iter()
+            .any(|f| f["payload"]["content"]["ename"] == "StdinNotImplementedError")
+    );
 }

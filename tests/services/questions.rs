@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Home, programs, signal};
+use crate::harness::{Client, Home, programs, signal, until};
 
 fn answered(home: &Home, client: &mut Client) {
     let (mut watcher, _) = home.attached();
@@ -29,14 +29,20 @@ fn answered(home: &Home, client: &mut Client) {
         frame["content"].clone()
     };
     let matches = content("complete_reply", "c")["matches"].clone();
-    assert!(matches.as_array().unwrap().contains(&json!("whale")), "{matches}");
+    assert!(
+        matches.as_array().unwrap().contains(&json!("whale")),
+        "{matches}"
+    );
     let found = content("inspect_reply", "i");
     let text = found["data"]["text/plain"].as_str().unwrap();
     assert!(text.contains("A large one."), "{text}");
     assert_eq!(content("is_complete_reply", "n")["status"], "incomplete");
     let history = content("history_reply", "h")["history"].to_string();
     assert!(history.contains("whale = Whale()"), "{history}");
-    assert_eq!(content("kernel_info_reply", "k")["implementation"], "ipython");
+    assert_eq!(
+        content("kernel_info_reply", "k")["implementation"],
+        "ipython"
+    );
 
     // The cell was not disturbed, its kernel is still busy, and nobody else heard a word.
     let (_, snapshot) = home.attached();
@@ -44,9 +50,11 @@ fn answered(home: &Home, client: &mut Client) {
     client.send(&json!({"op": "input_reply", "value": ""}));
     assert_eq!(client.done(&cell)["status"], "ok");
     watcher.done(&cell);
-    assert!(watcher.seen.iter().all(|frame| {
-        !frame["op"].as_str().unwrap().ends_with("_reply") && frame["exec_id"] != Value::Null
-    }));
+    for frame in &watcher.seen {
+        let op = frame["op"].as_str().unwrap();
+        assert!(!op.ends_with("_reply"), "{frame}");
+        assert!(op != "event" || frame["exec_id"] != Value::Null, "{frame}");
+    }
 }
 
 #[test]
@@ -77,7 +85,10 @@ fn what_nobody_answers_ends_in_time_and_a_late_answer_harms_nobody() {
     for req_id in 0..20 {
         client.send(&json!({"op": "complete", "req_id": req_id, "code": "app"}));
     }
-    let status = client.ask(&json!({"op": "status", "session": "default"}), "status_reply");
+    let status = client.ask(
+        &json!({"op": "status", "session": "default"}),
+        "status_reply",
+    );
     assert_eq!(status["session"], "default");
     let replies: Vec<Value> = (0..20)
         .map(|req_id| {
@@ -89,10 +100,23 @@ fn what_nobody_answers_ends_in_time_and_a_late_answer_harms_nobody() {
         .collect();
     signal(home.kernel_pid(), Signal::CONT);
     let ended = |status: &str| replies.iter().filter(|r| r["status"] == status).count();
-    assert_eq!((ended("timeout"), ended("unavailable")), (16, 4), "{replies:?}");
-    assert!(replies[0]["message"].as_str().unwrap().contains("0.3 seconds"));
-    let answer = client.ask(&json!({"op": "is_complete", "code": "x"}), "is_complete_reply");
-    assert_eq!(answer["status"], "ok");
+    assert_eq!(
+        (ended("timeout"), ended("unavailable")),
+        (16, 4),
+        "{replies:?}"
+    );
+    assert!(
+        replies[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("0.3 seconds")
+    );
+    // It answers the overdue ones first, which nobody wants any more.
+    until("the kernel answers again", || {
+        let op = json!({"op": "is_complete", "req_id": "now", "code": "x"});
+        let answer = client.ask(&op, "is_complete_reply");
+        (answer["status"] == "ok").then_some(())
+    });
 }
 
 #[test]
@@ -103,14 +127,26 @@ fn questions_of_a_client_that_left_and_of_a_kernel_that_died_are_over() {
     signal(home.kernel_pid(), Signal::STOP);
     let (mut leaving, _) = home.attached();
     leaving.send(&json!({"op": "complete", "req_id": 1, "code": "i"}));
-    leaving.ask(&json!({"op": "status", "session": "default"}), "status_reply");
+    leaving.ask(
+        &json!({"op": "status", "session": "default"}),
+        "status_reply",
+    );
     drop(leaving);
     client.send(&json!({"op": "complete", "req_id": 2, "code": "i"}));
-    client.ask(&json!({"op": "status", "session": "default"}), "status_reply");
+    client.ask(
+        &json!({"op": "status", "session": "default"}),
+        "status_reply",
+    );
     signal(home.kernel_pid(), Signal::KILL);
     let reply = client.wait("the reply", |frame| frame["op"] == "complete_reply");
-    assert_eq!((&reply["req_id"], &reply["status"]), (&json!(2), &json!("unavailable")));
+    assert_eq!(
+        (&reply["req_id"], &reply["status"]),
+        (&json!(2), &json!("unavailable"))
+    );
     client.wait("death", |frame| frame["payload"]["status"] == "dead");
-    let reply = client.ask(&json!({"op": "inspect", "req_id": 3, "code": "i"}), "inspect_reply");
+    let reply = client.ask(
+        &json!({"op": "inspect", "req_id": 3, "code": "i"}),
+        "inspect_reply",
+    );
     assert_eq!(reply["status"], "unavailable");
 }

@@ -149,7 +149,7 @@ impl Worker {
             settings: settings.clone(),
         };
         let mut session = Session::new(place, settings, journal, loaded, feed);
-        session.take_over().map_err(StartError::Meta)?;
+        session.take_over().await.map_err(StartError::Meta)?;
         let listening = tokio::task::spawn_local(control::listen(listener, door));
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;

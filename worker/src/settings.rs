@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub idle_timeout: Option<Duration>,
     /// `TITHON_QUESTION_TIMEOUT`: how long a kernel may take to answer a client's question.
     pub question_limit: Duration,
+    /// `TITHON_JUPYTER_LINKS`: whether other Jupyter programs are to find the kernels by themselves.
+    pub jupyter_links: bool,
     /// `TITHON_GC_POLL`: how often that is looked at.
     pub idle_poll: Duration,
 }
@@ -32,6 +34,7 @@ impl Settings {
             idle_timeout: Some(seconds("TITHON_KERNEL_IDLE_TIMEOUT", 0.0))
                 .filter(|timeout| !timeout.is_zero()),
             question_limit: seconds("TITHON_QUESTION_TIMEOUT", 10.0),
+            jupyter_links: number("TITHON_JUPYTER_LINKS", 0_u8) != 0,
             idle_poll: seconds("TITHON_GC_POLL", 60.0).max(Duration::from_millis(10)),
         }
     }

@@ -256,7 +256,9 @@ mod tests {
     fn comm_messages_have_the_specifications_content() {
         let comm = Comm::from_fields(
             CommKind::Open,
-            &fields(json!({"comm_id": "c", "target_name": "t", "data": {"a": 1}, "buffers": ["AwQ="]})),
+            &fields(
+                json!({"comm_id": "c", "target_name": "t", "data": {"a": 1}, "buffers": ["AwQ="]}),
+            ),
         )
         .unwrap();
         assert_eq!(

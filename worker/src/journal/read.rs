@@ -41,6 +41,8 @@ pub struct Loaded {
     pub foreign_requests: Vec<(String, ExecId)>,
     /// The running execution's last `tithon.input_request` or `.input_resolved`.
     pub prompt: Option<StoredRow>,
+    /// Its last `tithon.input_request`, if an answer was sent that the kernel has not taken.
+    pub unanswered: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
     /// Comm rows of the current kernel's life, in order.
@@ -231,7 +233,9 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     .pop();
     let last_started = rows(
         connection,
-        &format!("{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1"),
+        &format!(
+            "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1"
+        ),
         0,
     )?
     .pop();
@@ -258,6 +262,23 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         running_since.unwrap_or(max_seq),
     )?
     .pop();
+    let unanswered = match &prompt {
+        Some(resolved)
+            if resolved.msg_type == "tithon.input_resolved"
+                && meta.get(super::PROMPT_OPEN).cloned()
+                    == resolved.exec.map(|exec| exec.to_string()) =>
+        {
+            rows(
+                connection,
+                &format!(
+                    "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.input_request' ORDER BY msg_seq DESC LIMIT 1"
+                ),
+                running_since.unwrap_or(max_seq),
+            )?
+            .pop()
+        }
+        _ => None,
+    };
     let since = kernel_turn.as_ref().map_or(0, |row| row.seq);
     let comms = rows(
         connection,
@@ -282,6 +303,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         foreign_requests: foreign_requests(connection)?,
         running_seen,
         prompt,
+        unanswered,
         comms,
     })
 }

@@ -81,7 +81,8 @@ impl Session {
     }
 
     /// Where output of a request is shown. What is no execution's own, such as a widget handler's or a
-    /// thread's whose cell is not known, is shown where the user looks: under the cell that runs or ran last.
+    /// thread's whose cell is not known, is shown where the user looks: under the cell that runs or ran
+    /// last.
     pub(super) fn shown_for(&self, msg_id: &str, msg_type: &str) -> Option<ExecId> {
         if let Some(exec) = self.execution_of(msg_id) {
             return Some(exec);
@@ -89,8 +90,7 @@ impl Session {
         let of_comm = self
             .own_request(msg_id)
             .and_then(|rest| self.known(ExecId::parse(rest.split_once(".comm_")?.0)?));
-        let no_trace = msg_id.is_empty()
-            || msg_type == "execute_request"
+        let no_trace = msg_type == "execute_request"
             || self.requests.silent.iter().any(|silent| silent == msg_id);
         of_comm.or_else(|| self.current_execution().filter(|_| !no_trace))
     }

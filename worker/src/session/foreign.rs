@@ -13,7 +13,10 @@ use tithon_ipc::{
 use tokio::time::Instant;
 
 use super::{Session, queue::ExecuteReply, store::LiveFold};
-use crate::journal::{Change, NewExecution, Status, StoredExecution, date_of, now};
+use crate::{
+    journal::{Change, NewExecution, Status, StoredExecution, date_of, now},
+    kernel::death::Evidence,
+};
 
 /// An execution of another program that has not ended.
 #[derive(Debug)]
@@ -169,16 +172,23 @@ impl Session {
         self.start_next();
     }
 
-    /// Ends everything of others because the kernel is gone: with an error, or unknown.
-    pub(super) fn foreign_ended_with_kernel(&mut self, status: Status, how: Option<&str>) {
+    /// Ends what runs for others because its kernel died.
+    pub(super) fn foreign_died(&mut self, evidence: &Evidence) {
+        for at in 0..self.foreign.len() {
+            self.death_row(self.foreign[at].exec, evidence);
+        }
+        self.foreign_over(Status::Error);
+    }
+
+    /// Ends what runs for others because its kernel is replaced or gone for good.
+    pub(super) fn foreign_orphaned(&mut self) {
+        self.foreign_over(Status::Orphaned);
+    }
+
+    fn foreign_over(&mut self, status: Status) {
         let open = std::mem::take(&mut self.foreign);
         if open.is_empty() {
             return;
-        }
-        if status == Status::Error {
-            for foreign in &open {
-                self.death_notice(foreign.exec, how);
-            }
         }
         self.store_folds();
         for foreign in open {

@@ -299,15 +299,15 @@ impl Session {
         };
         let Request { prompt, password } = request;
         let exec = running.exec;
-        running.prompt = Some(Prompt {
-            prompt: prompt.clone(),
-            password,
-            header,
-        });
-        self.row(
-            Some(exec),
-            "tithon.input_request",
-            &json!({"exec_id": exec.to_string(), "prompt": prompt, "password": password}),
+        running.unanswered = None;
+        self.prompt_open(Some(exec));
+        self.show_prompt(
+            exec,
+            Prompt {
+                prompt,
+                password,
+                header,
+            },
         );
     }
 

@@ -10,13 +10,14 @@ use tithon_ipc::{
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, queue::ExecuteReply, spool::Spool};
+use super::{Ending, Session, death::Remains, queue::ExecuteReply, spool::Spool};
 use crate::{
     client::ClientId,
-    journal::{Channel, Status},
+    journal::Channel,
     kernel::{
         channels::{Channels, ChannelsError},
-        process::{KernelProcess, describe},
+        death::MemoryWatch,
+        process::KernelProcess,
     },
     python::Launch,
 };
@@ -37,6 +38,8 @@ pub(super) enum KernelSlot {
     Choosing { restart: Option<ClientId> },
     /// There is a process.
     Running(Box<Kernel>),
+    /// It ended while no worker was there, and what it said last is being read.
+    Remains(Box<Remains>),
     /// It ended, and nobody has asked for another.
     Dead { pid: i32 },
 }
@@ -60,7 +63,7 @@ impl KernelSlot {
     /// Whether clients must still wait for the session to be usable.
     pub(super) fn is_loading(&self) -> bool {
         match self {
-            Self::Absent | Self::Choosing { .. } => true,
+            Self::Absent | Self::Choosing { .. } | Self::Remains(_) => true,
             Self::Running(kernel) => kernel.is_starting() || kernel.is_being_replaced(),
             Self::Dead { .. } => false,
         }
@@ -71,6 +74,7 @@ impl KernelSlot {
         match self {
             Self::Running(kernel) => Some(kernel.process.pid()),
             Self::Dead { pid } => Some(*pid),
+            Self::Remains(remains) => Some(remains.pid),
             _ => None,
         }
     }
@@ -82,7 +86,7 @@ impl KernelSlot {
             Self::Choosing { .. } => "starting",
             Self::Running(_) if self.is_loading() => "starting",
             Self::Running(kernel) => &kernel.execution_state,
-            Self::Dead { .. } => "dead",
+            Self::Dead { .. } | Self::Remains(_) => "dead",
         }
     }
 
@@ -138,6 +142,10 @@ pub(super) struct Kernel {
     pub(super) language_version: Option<String>,
     /// Where what it says is read.
     pub(super) capture: Capture,
+    /// Whether it runs out of memory.
+    pub(super) memory: MemoryWatch,
+    /// How its process ended, where that is known.
+    pub(super) exit: Option<std::process::ExitStatus>,
     /// Set once its process is over: what follows when its last words are read.
     pub(super) end: Option<End>,
     /// What kind of kernel it says it is, e.g. `ipython`.
@@ -177,6 +185,7 @@ impl Kernel {
         }
         let now = Instant::now();
         let mut kernel = Self {
+            memory: MemoryWatch::of(process.pid()),
             process,
             channels,
             signer: Signer::new(&connection.key, identity.to_owned()),
@@ -188,6 +197,7 @@ impl Kernel {
             restart: None,
             log_start: 0,
             capture,
+            exit: None,
             end: None,
             implementation: None,
             answered: false,
@@ -344,10 +354,10 @@ impl Session {
         let (pid, restart) = (kernel.process.pid(), kernel.restart.take());
         if kernel.reattached {
             self.ask_for_comms();
-            self.adopted_kernel_ready(pid);
         } else {
             self.fresh_kernel_ready(pid, restart);
         }
+        self.announce();
         self.answer_waiting();
         self.start_next();
     }
@@ -355,7 +365,8 @@ impl Session {
     /// The kernel's process ended by itself. What it said last is still to be read.
     pub(super) async fn kernel_ended(&mut self) {
         if let Some(kernel) = self.kernel.running_mut() {
-            tracing::warn!(pid = kernel.process.pid(), "the kernel died");
+            kernel.exit = kernel.process.exit().await;
+            tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
             kernel.end = Some(End::Died);
         }
         crate::kernel::process::sweep(&self.place.dir).await;
@@ -382,14 +393,14 @@ impl Session {
 
     /// The kernel is over and everything it said is read.
     pub(super) fn kernel_gone(&mut self) {
-        let KernelSlot::Running(mut kernel) =
-            std::mem::replace(&mut self.kernel, KernelSlot::Absent)
+        let KernelSlot::Running(kernel) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
         else {
             return;
         };
         self.abandon_questions();
+        self.withdraw();
         let pid = kernel.process.pid();
-        let how = kernel.process.exit().map(describe);
+        let evidence = self.evidence(&kernel);
         let started = kernel.ready || kernel.reattached;
         let (restart, log_start) = (kernel.restart, kernel.log_start);
         self.kernel = KernelSlot::Dead { pid };
@@ -409,8 +420,8 @@ impl Session {
                 self.start_failed(&reason, restart);
             }
             _ => {
-                self.running_died(how.as_deref());
-                self.foreign_ended_with_kernel(Status::Error, how.as_deref());
+                self.running_died(&evidence);
+                self.foreign_died(&evidence);
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }

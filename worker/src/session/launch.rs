@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tithon_ipc::{
     client::{Frame, LaunchWish, Op},
-    files,
+    files::{self, KernelRecord},
     jupyter::ConnectionFile,
+    process::boot_id,
 };
 use tokio::time::Instant;
 
 use super::{
     Ending, Session,
+    death::Remains,
     kernel::{Capture, Kernel, KernelSlot},
     spool::Spool,
 };
@@ -24,7 +26,7 @@ use crate::{
     client::{Answer, ClientId},
     kernel::{
         launcher,
-        process::{KernelProcess, Spawn},
+        process::{self, KernelProcess, Spawn},
         spool::SpoolError,
     },
     python::{self, Launch, PythonError, Wish},
@@ -89,6 +91,13 @@ impl Session {
             let chosen = python::choose(&wish, &envs, &mut tell);
             drop(events.send(LaunchEvent::Chosen(Box::new(chosen))));
         });
+    }
+
+    /// The environment that the kernel was started from.
+    pub(super) fn launch_env(&self) -> BTreeMap<String, String> {
+        files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
+            .map(|stored| stored.wish.env)
+            .unwrap_or_default()
     }
 
     fn store_launch(&self, wish: &LaunchWish, launch: Option<&Launch>) {
@@ -181,12 +190,12 @@ impl Session {
     }
 
     /// Where a kernel that an earlier worker started is to be read.
-    fn old_capture(&self, launch: &Launch) -> Capture {
+    fn old_capture(&self, launch: &Launch, pid: i32) -> Capture {
         if !launch.under_launcher() {
             return Capture::Zmq;
         }
-        // A kernel that was ever ready has greeted.
-        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true) {
+        let greeted = self.greeted == Some(pid.to_string());
+        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), greeted) {
             Ok(spool) => Capture::Spool(Box::new(spool)),
             Err(err) => {
                 tracing::error!("failed to {err}: the kernel's output is read over zmq");
@@ -195,7 +204,7 @@ impl Session {
         }
     }
 
-    fn spool_dir(&self) -> PathBuf {
+    pub(super) fn spool_dir(&self) -> PathBuf {
         self.place.dir.join("spool")
     }
 
@@ -224,14 +233,16 @@ impl Session {
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
-    pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
+    pub(super) async fn adopt_kernel(&mut self) -> Result<(), String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| {
             format!("the kernel cannot be taken over: {what}: {err}")
         };
         let Some(process) =
             KernelProcess::adopt(&self.place.dir).map_err(|err| failed("its process", &err))?
         else {
-            self.orphan_all();
+            // Also a kernel whose worker died before it could note it.
+            process::sweep(&self.place.dir).await;
+            self.open_remains();
             return Ok(());
         };
         let file = self.place.dir.join("kernel.json");
@@ -242,7 +253,7 @@ impl Session {
             .and_then(|stored| stored.launch)
             .unwrap_or_default();
         let pid = process.pid();
-        let capture = self.old_capture(&launch);
+        let capture = self.old_capture(&launch, pid);
         let (kernel, incoming) = Kernel::connect(
             process,
             &connection,
@@ -254,9 +265,34 @@ impl Session {
         .map_err(|err| failed("its channels", &err))?;
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
-        self.kernel_adopted();
+        self.kernel_adopted(pid);
         tracing::info!(pid, "took over a kernel");
         Ok(())
+    }
+
+    /// Begins to read what a kernel left that ended while no worker was there.
+    fn open_remains(&mut self) {
+        let record = KernelRecord::read(&self.place.dir).ok();
+        let spool = record
+            .as_ref()
+            .filter(|record| self.greeted == Some(record.process.pid.to_string()))
+            .map(|_| Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true));
+        match (record, spool) {
+            (Some(record), Some(Ok(spool))) => {
+                self.kernel = KernelSlot::Remains(Box::new(Remains {
+                    pid: record.process.pid,
+                    spool,
+                    complete: record.process.boot_id == boot_id(),
+                    wish: None,
+                }));
+            }
+            (_, spool) => {
+                if let Some(Err(err)) = spool {
+                    tracing::error!("failed to {err}: what the last kernel said last is not known");
+                }
+                self.orphan_all();
+            }
+        }
     }
 
     /// What to say of a kernel that ended before it was ready.

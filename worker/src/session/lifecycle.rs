@@ -78,8 +78,22 @@ impl Session {
     }
 
     /// A kernel of an earlier worker was taken over.
-    pub(super) fn kernel_adopted(&mut self) {
+    pub(super) fn kernel_adopted(&mut self, pid: i32) {
+        let state = if self.running.is_some() {
+            "busy"
+        } else {
+            "idle"
+        };
+        if let Some(kernel) = self.kernel.running_mut() {
+            state.clone_into(&mut kernel.execution_state);
+        }
         let newest = self.lifecycle.newest.as_ref();
+        if newest.is_some_and(|newest| newest.status == "restarting") && !self.restart_is_owed() {
+            // The worker that restarted it did not live to say so.
+            let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
+            self.lifecycle.generation = self.journal_kernel(&event);
+            return;
+        }
         self.lifecycle.generation = newest.map_or(0, |newest| newest.seq);
         self.lifecycle.lost_state =
             newest.is_some_and(|newest| newest.status == "replaced" && !newest.deliberate);
@@ -92,17 +106,12 @@ impl Session {
         old.is_some_and(|newest| {
             newest.status == "restarting"
                 && newest.pid.is_some()
-                && newest.pid == self.kernel.running().map(|kernel| kernel.process.pid().into())
+                && newest.pid
+                    == self
+                        .kernel
+                        .running()
+                        .map(|kernel| kernel.process.pid().into())
         })
-    }
-
-    /// A kernel that an earlier worker started can be used, perhaps one that it did not see ready.
-    pub(super) fn adopted_kernel_ready(&mut self, pid: i32) {
-        let restarting = |newest: &Newest| newest.status == "restarting";
-        if self.lifecycle.newest.take_if(|newest| restarting(newest)).is_some() {
-            let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
-            self.lifecycle.generation = self.journal_kernel(&event);
-        }
     }
 
     /// A kernel that this worker started can be used.
@@ -124,7 +133,13 @@ impl Session {
             .lifecycle
             .last_started
             .is_some_and(|started| started > since);
-        self.lifecycle.generation = if self.lifecycle.lost_state {
+        let restarting = newest
+            .as_ref()
+            .is_some_and(|newest| newest.status == "restarting");
+        self.lifecycle.generation = if restarting && !self.lifecycle.lost_state {
+            // Whoever asked for this kernel lost the worker that was to start it.
+            self.journal_kernel(&json!({"status": "restarted", "pid": pid, "deliberate": true}))
+        } else if self.lifecycle.lost_state {
             self.journal_kernel(&json!({"status": "replaced", "pid": pid, "deliberate": false}))
         } else {
             newest.map_or(0, |newest| newest.seq)

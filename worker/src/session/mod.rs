@@ -7,11 +7,13 @@
 mod attribution;
 mod comms;
 mod control;
+mod death;
 mod foreign;
 mod ingest;
 mod kernel;
 mod launch;
 mod lifecycle;
+mod links;
 mod ops;
 mod questions;
 mod queue;
@@ -137,6 +139,8 @@ pub(crate) struct Session {
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
+    /// The process id of the kernel that last said that its spool records everything.
+    greeted: Option<String>,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -198,6 +202,7 @@ impl Session {
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
             clients: HashMap::new(),
@@ -220,8 +225,8 @@ impl Session {
     ///
     /// # Errors
     /// When it lives but cannot be reached, in words for the person who must mend it.
-    pub(crate) fn take_over(&mut self) -> Result<(), String> {
-        self.adopt_kernel()
+    pub(crate) async fn take_over(&mut self) -> Result<(), String> {
+        self.adopt_kernel().await
     }
 
     /// Runs until the session ends.

@@ -54,8 +54,12 @@ impl Session {
             }
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
-                if matches!(self.kernel, KernelSlot::Absent) {
-                    self.start_kernel(launch, None);
+                match &mut self.kernel {
+                    KernelSlot::Absent => self.start_kernel(launch, None),
+                    KernelSlot::Remains(remains) => {
+                        remains.wish = remains.wish.take().or(launch);
+                    }
+                    _ => {}
                 }
             }
             Op::RestartKernel => self.restart(client, launch).await,

@@ -53,6 +53,8 @@ pub(super) struct Running {
     pub(super) execution_count: Option<i64>,
     /// The prompt it waits at.
     pub(super) prompt: Option<Prompt>,
+    /// A prompt whose answer may have died with the worker that sent it.
+    pub(super) unanswered: Option<Prompt>,
     /// Whether an earlier worker sent it, and any sign of it was journaled since.
     pub(super) adopted: Option<SignOfLife>,
 }
@@ -78,16 +80,14 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt that a journaled request shows; `None` once it is resolved.
+    /// The prompt that a journaled request shows.
     fn of(row: &StoredRow) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Shown {
             prompt: String,
             password: bool,
         }
-        let shown: Shown = serde_json::from_str(&row.content)
-            .ok()
-            .filter(|_| row.msg_type == "tithon.input_request")?;
+        let shown: Shown = serde_json::from_str(&row.content).ok()?;
         // The kernel takes the first answer that comes, whatever it names as its parent.
         Some(Self {
             prompt: shown.prompt,
@@ -132,7 +132,12 @@ pub(super) fn is_idle(row: &Row) -> bool {
 
 impl Session {
     /// Rebuilds queue and running cell from the journal's open executions.
-    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>, prompt: Option<&StoredRow>) {
+    pub(super) fn restore_queue(
+        &mut self,
+        open: Vec<StoredExecution>,
+        prompt: Option<&StoredRow>,
+        unanswered: Option<&StoredRow>,
+    ) {
         for execution in open {
             if execution.is_foreign() {
                 self.foreign.extend(Foreign::restore(&execution));
@@ -150,7 +155,10 @@ impl Session {
                     idle: false,
                     barrier: None,
                     execution_count: None,
-                    prompt: prompt.and_then(Prompt::of),
+                    prompt: prompt
+                        .filter(|row| row.msg_type == "tithon.input_request")
+                        .and_then(Prompt::of),
+                    unanswered: unanswered.and_then(Prompt::of),
                     adopted: Some(if seen {
                         SignOfLife::Seen
                     } else {
@@ -266,10 +274,11 @@ impl Session {
                 barrier: None,
                 execution_count: None,
                 prompt: None,
+                unanswered: None,
                 adopted: None,
             });
             if dead {
-                self.running_died(None);
+                self.refuse_running();
             }
         }
     }
@@ -348,35 +357,13 @@ impl Session {
             .is_some_and(super::store::LiveFold::has_error);
         let known = running.reply.clone();
         let reply = known.unwrap_or_else(|| ExecuteReply::guess(failed, running.execution_count));
-        self.end_running(reply.ended(), &reply.status, reply.execution_count, Some(now()));
-        self.start_next();
-    }
-
-    /// Ends the running cell because its kernel is gone.
-    pub(super) fn running_died(&mut self, how: Option<&str>) {
-        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
-            return;
-        };
-        self.death_notice(exec, how);
-        self.end_running(Status::Error, "error", None, Some(now()));
-    }
-
-    /// Says where its output goes that an execution's kernel died.
-    pub(super) fn death_notice(&mut self, exec: ExecId, how: Option<&str>) {
-        let how = how.map(|how| format!("; {how}")).unwrap_or_default();
-        self.row(
-            Some(exec),
-            "error",
-            &json!({
-                "tithon_scope": "cell",
-                "ename": "KernelDied",
-                "evalue": format!("the kernel died during execution (crash, OOM-kill, or os._exit{how})"),
-                "traceback": [
-                    format!("KernelDied: the kernel process exited during execution{how}."),
-                    "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue.",
-                ],
-            }),
+        self.end_running(
+            reply.ended(),
+            &reply.status,
+            reply.execution_count,
+            Some(now()),
         );
+        self.start_next();
     }
 
     /// Ends everything that runs or waits because its kernel is replaced or gone for good.
@@ -385,7 +372,7 @@ impl Session {
             let ts = now();
             self.end_running(Status::Orphaned, Status::Orphaned.name(), None, Some(ts));
         }
-        self.foreign_ended_with_kernel(Status::Orphaned, None);
+        self.foreign_orphaned();
         for queued in std::mem::take(&mut self.queue) {
             self.end(
                 queued.exec,
@@ -397,7 +384,7 @@ impl Session {
         }
     }
 
-    fn end_running(
+    pub(super) fn end_running(
         &mut self,
         status: Status,
         word: &str,

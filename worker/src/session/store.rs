@@ -28,6 +28,8 @@ pub(super) enum Effect {
     Execute(ExecId),
     /// Send a message to the kernel: the answer of a prompt, or a client's comm.
     Send(Channel, Box<Message>),
+    /// Read the executions for a client's snapshot.
+    Snapshot(u64),
     /// Let go of what the spool holds before this position.
     Release(SpoolPosition),
 }
@@ -99,7 +101,11 @@ impl Session {
         self.requests
             .restore(loaded.foreign_requests, loaded.last_started_exec);
         self.displays = loaded.displays;
-        self.restore_queue(loaded.open, loaded.prompt.as_ref());
+        self.restore_queue(
+            loaded.open,
+            loaded.prompt.as_ref(),
+            loaded.unanswered.as_ref(),
+        );
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
@@ -215,6 +221,7 @@ impl Session {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
                 Effect::Send(channel, message) => self.send(channel, *message),
+                Effect::Snapshot(ticket) => self.journal.snapshot(ticket),
                 Effect::Release(position) => self.release_spool(&position),
             }
         }
