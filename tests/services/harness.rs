@@ -376,10 +376,15 @@ impl Client {
         let is_it = |frame: &Value| {
             frame["op"] == "event" && frame["kind"] == kind && frame["exec_id"] == exec
         };
-        if let Some(seen) = self.seen.iter().find(|frame| is_it(frame)) {
-            return seen.clone();
+        self.find(&format!("{kind} of {exec}"), is_it)
+    }
+
+    /// The first frame that is the one, whether it was read already or comes yet.
+    pub(crate) fn find(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        match self.seen.iter().find(|frame| is_it(frame)) {
+            Some(seen) => seen.clone(),
+            None => self.wait(what, is_it),
         }
-        self.wait(&format!("{kind} of {exec}"), is_it)
     }
 
     /// Waits for text that a cell prints, and gives all of what came so far.

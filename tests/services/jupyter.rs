@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Home, programs, shown, until};
+use crate::harness::{Client, Home, programs, shown, until, usual};
 
 /// Runs lines of code in the session's kernel through `jupyter_client`, one request each, as a program would
 /// that knows nothing of Tithon. `---` at the end of its output says that the kernel has replied to all.
@@ -177,6 +177,40 @@ fn ours_wait_for_theirs_and_neither_runs_twice() {
 #[test]
 fn it_works_with_an_older_kernel_too() {
     is_shown_and_attributed(&Home::among(&programs("requirements-ipykernel6.txt"), &[]));
+}
+
+#[test]
+fn theirs_are_shown_without_a_spool_too() {
+    let kernels = tempfile::tempdir().unwrap();
+    let path = kernels.path().to_str().unwrap().to_owned();
+    let home = Home::with(&[("JUPYTER_PATH", &path)]);
+    // A kernel that Tithon does not know to be Python is read over zmq.
+    let spec = kernels.path().join("kernels/plain");
+    std::fs::create_dir_all(&spec).unwrap();
+    let command = format!(
+        "exec {} -m ipykernel_launcher -f \"$1\"",
+        usual().join("python").display()
+    );
+    std::fs::write(
+        spec.join("kernel.json"),
+        json!({"argv": ["sh", "-c", command, "sh", "{connection_file}"], "display_name": "Plain", "language": "python"})
+            .to_string(),
+    )
+    .unwrap();
+    let ran = home
+        .tithon()
+        .args(["run", "--kernel", "plain", "-c", "shared = 6"])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let (mut client, _) = home.attached();
+    let mut program = Program::start(&home);
+    assert_eq!(program.run("print(shared * 7)").0, "42\n");
+    assert_eq!(client.done("e2")["status"], "ok");
+    assert_eq!(client.printed("e2", "\n"), "42\n");
+    program.run("1/0");
+    assert_eq!(client.done("e3")["status"], "error");
+    assert_eq!(client.run("print(shared)").0, "e4");
 }
 
 #[test]

@@ -20,8 +20,7 @@ fn kernel(home: &Home) -> (bool, bool, i64) {
 
 fn kernel_event(client: &mut Client, status: &str) -> Value {
     let is_it = |frame: &Value| frame["kind"] == "kernel" && frame["payload"]["status"] == status;
-    let seen = client.seen.iter().find(|frame| is_it(frame)).cloned();
-    seen.unwrap_or_else(|| client.wait(status, is_it))
+    client.find(status, is_it)
 }
 
 /// Every kernel event of the session's whole history.
@@ -261,7 +260,7 @@ fn a_deliberate_end_is_no_loss_and_is_remembered_as_one() {
         client.ask(&json!({"op": "execute", "code": "1"}), "execute_ack")["op"],
         "error"
     );
-    let (mut client, snapshot) = home.attached();
+    let (_, snapshot) = home.attached();
     assert_eq!(snapshot["closed_by_user"], true);
     assert_eq!(snapshot["kernel"]["lost_state"], false);
     assert_eq!(snapshot["kernel"]["generation"], event["seq"]);
@@ -269,8 +268,7 @@ fn a_deliberate_end_is_no_loss_and_is_remembered_as_one() {
     assert_eq!(snapshot["widgets"]["state"], json!({}));
     home.replace_worker();
     assert_eq!(home.attached().1["widgets"]["state"], json!({}));
-    client = home.attached().0;
-    client.run("x = 1");
+    home.attached().0.run("x = 1");
     assert_eq!(home.attached().1["closed_by_user"], false);
     // A shutdown with all kernels is deliberate too, but no closing.
     home.client().ask(

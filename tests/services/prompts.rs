@@ -95,10 +95,11 @@ fn a_prompt_that_was_answered_before_its_worker_died_is_not_shown_again() {
     let home = Home::new();
     let (mut client, cell, _) = ask_and_wait(
         &home,
-        "input('? ')\nimport time\nwhile True: time.sleep(0.1)",
+        "input('? '); print('taken')\nimport time\nwhile True: time.sleep(0.1)",
     );
     client.ask(&json!({"op": "input_reply", "value": "x"}), "input_ack");
     client.event("input_resolved", &cell);
+    client.printed(&cell, "taken\n");
     home.replace_worker();
     let (mut client, snapshot) = home.attached();
     assert_eq!(snapshot["pending_input"], Value::Null);

@@ -23,8 +23,7 @@ fn answered(home: &Home, client: &mut Client) {
     }
     let mut content = |reply: &str, req_id: &str| -> Value {
         let is_it = |frame: &Value| frame["op"] == reply && frame["req_id"] == req_id;
-        let seen = client.seen.iter().find(|frame| is_it(frame)).cloned();
-        let frame = seen.unwrap_or_else(|| client.wait(reply, is_it));
+        let frame = client.find(reply, is_it);
         assert_eq!(frame["status"], "ok", "{frame}");
         frame["content"].clone()
     };
@@ -94,8 +93,7 @@ fn what_nobody_answers_ends_in_time_and_a_late_answer_harms_nobody() {
         .map(|req_id| {
             let is_it =
                 |frame: &Value| frame["op"] == "complete_reply" && frame["req_id"] == req_id;
-            let seen = client.seen.iter().find(|frame| is_it(frame)).cloned();
-            seen.unwrap_or_else(|| client.wait("a reply", is_it))
+            client.find("a reply", is_it)
         })
         .collect();
     signal(home.kernel_pid(), Signal::CONT);
