@@ -2,13 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::json;
 use tithon_ipc::{
     client::{Comm, CommKind, Frame},
     ids::ExecId,
     jupyter::Message,
 };
 
-use super::{Session, kernel::KernelSlot, store::Effect};
+use super::{
+    Session,
+    kernel::{KernelSlot, PROBE},
+    store::Effect,
+};
 use crate::{
     client::{Answer, ClientId},
     journal::{Channel, Row, StoredRow, now},
@@ -155,9 +160,14 @@ impl Session {
 
     /// Asks the kernel of an earlier worker which comms it has.
     pub(super) fn ask_for_comms(&mut self) {
-        if let Some(kernel) = self.kernel.running_mut() {
-            kernel.ask_comms();
-        }
+        let Some(kernel) = self.kernel.running() else {
+            return;
+        };
+        let msg_id = format!("{PROBE}{}_comms_0", std::process::id());
+        let request = kernel
+            .signer
+            .request(&msg_id, "comm_info_request", &json!({}));
+        kernel.channels.send(kernel.question_channel(), request);
     }
 
     /// The kernel said which comms it has.

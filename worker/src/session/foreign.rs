@@ -12,7 +12,7 @@ use tithon_ipc::{
 };
 use tokio::time::Instant;
 
-use super::{Session, queue::ExecuteReply, store::LiveFold};
+use super::{Session, reply::ExecuteReply, store::LiveFold};
 use crate::{
     journal::{Change, NewExecution, Status, StoredExecution, date_of, now},
     kernel::death::Evidence,

@@ -5,12 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use tithon_ipc::{
     client::LaunchWish,
-    ids::ExecId,
     jupyter::{ConnectionFile, Message, Signer},
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, death::Remains, queue::ExecuteReply, spool::Spool};
+use super::{Ending, Session, death::Remains, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
@@ -158,7 +157,7 @@ pub(super) struct Kernel {
 }
 
 /// Begins the `msg_id` of what Tithon asks for itself.
-const PROBE: &str = "tithon-probe-";
+pub(super) const PROBE: &str = "tithon-probe-";
 
 impl Kernel {
     /// Connects to a kernel's process.
@@ -250,15 +249,6 @@ impl Kernel {
     /// Asks on shell, which is served in order: the answer comes behind everything sent before.
     pub(super) fn ask_whether_free(&mut self) {
         self.ask(Channel::Shell);
-    }
-
-    /// Asks which comms are open.
-    pub(super) fn ask_comms(&self) {
-        let msg_id = format!("{PROBE}{}_comms_0", std::process::id());
-        let request = self
-            .signer
-            .request(&msg_id, "comm_info_request", &json!({}));
-        self.channels.send(self.question_channel(), request);
     }
 
     /// Whether a message answers a question of Tithon's own.
@@ -487,32 +477,6 @@ impl Session {
         self.journal_kernel(&json!({"status": "interrupted"}));
         true
     }
-
-    /// An execute reply's outcome; its pager texts become output of the execution.
-    pub(super) fn outcome_of(&mut self, exec: ExecId, content: &[u8]) -> ExecuteReply {
-        let Ok(reply) = serde_json::from_slice::<Reply>(content) else {
-            tracing::warn!("the kernel's execute_reply cannot be understood");
-            return ExecuteReply {
-                status: "error".to_owned(),
-                execution_count: None,
-            };
-        };
-        for text in reply
-            .payload
-            .iter()
-            .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
-        {
-            self.row(
-                Some(exec),
-                "stream",
-                &json!({"name": "stdout", "text": text, "tithon_scope": "cell"}),
-            );
-        }
-        ExecuteReply {
-            status: reply.status,
-            execution_count: reply.execution_count,
-        }
-    }
 }
 
 #[derive(serde::Deserialize)]
@@ -526,13 +490,4 @@ struct KernelInfo {
 struct LanguageInfo {
     name: Option<String>,
     version: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Reply {
-    status: String,
-    #[serde(default)]
-    execution_count: Option<i64>,
-    #[serde(default)]
-    payload: Vec<serde_json::Value>,
 }

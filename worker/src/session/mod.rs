@@ -17,6 +17,7 @@ mod links;
 mod ops;
 mod questions;
 mod queue;
+mod reply;
 mod snapshot;
 mod spool;
 mod status;

@@ -16,6 +16,7 @@ use super::{
     Session,
     foreign::Foreign,
     kernel::{Kernel, KernelSlot},
+    reply::ExecuteReply,
     store::Effect,
 };
 use crate::{
@@ -94,34 +95,6 @@ impl Prompt {
             password: shown.password,
             header: bytes::Bytes::from_static(b"{}"),
         })
-    }
-}
-
-/// How the kernel says a cell ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ExecuteReply {
-    /// `ok`, `error` or `aborted`.
-    pub(super) status: String,
-    /// The kernel's count.
-    pub(super) execution_count: Option<i64>,
-}
-
-impl ExecuteReply {
-    /// What is known of an end whose reply was lost: what was printed tells how it ended.
-    pub(super) fn guess(failed: bool, execution_count: Option<i64>) -> Self {
-        Self {
-            status: if failed { "error" } else { "ok" }.to_owned(),
-            execution_count,
-        }
-    }
-
-    /// The execution's status after it.
-    pub(super) fn ended(&self) -> Status {
-        if self.status == "ok" {
-            Status::Done
-        } else {
-            Status::Error
-        }
     }
 }
 
