@@ -1,6 +1,12 @@
 //! What has been lost once, or could have been: last words, answers, replies, each taken from a real kernel
 //! at the worst moment.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "in a test a panic is the report, and what is kept is said"
+)]
+
 #[expect(
     dead_code,
     reason = "shared with the fault injection, which needs more of it"

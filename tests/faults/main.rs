@@ -6,6 +6,14 @@
 //! Prints every fault with its moment. A round that failed keeps its home and says how to run it again; the
 //! seed gives the same cells and faults again, not the same moments, for those are the machine's.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program with a main of its own, which clippy does not know for one"
+)]
+
 mod clients;
 mod faults;
 mod rig;

@@ -11,9 +11,12 @@ use tokio::{
 use super::{Ask, Demand, Found, Unavailable};
 use crate::{
     deaths::{Deaths, Verdict},
-    living::{Living, kernel_lives},
+    living::{Living, ask, kernel_lives},
     spawn::{Spawner, StartError, last_words, quoted},
 };
+
+/// How long a worker may take to hear of the supervisor's policy.
+const POLICY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a session whose workers keep ending is left alone. What ended them may be over by itself:
 /// a full disk has space again, and its kernel has more to say.
@@ -148,6 +151,7 @@ impl Task {
                 for answer in self.waiting.drain(..) {
                     reply(answer, Ok(Some(Arc::clone(living.record()))));
                 }
+                self.tell_policy(Arc::clone(living.record()));
                 self.state = State::Live(living);
             }
             Change::Started(Err(err)) => self.lost(err.to_string()),
@@ -155,6 +159,16 @@ impl Task {
             Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
             Change::Rested => self.state = State::Absent,
         }
+    }
+
+    /// Tells a worker what this supervisor's command line says; one that is older goes on as it is.
+    fn tell_policy(&self, worker: Arc<WorkerRecord>) {
+        let (id, spawner) = (self.id.clone(), Arc::clone(&self.spawner));
+        tokio::spawn(async move {
+            if let Err(err) = ask(&worker, spawner.policy(), None, POLICY_LIMIT).await {
+                tracing::warn!(session = %id, %err, "a worker keeps its idle timeout");
+            }
+        });
     }
 
     /// Draws the consequence if the worker is definitely gone.

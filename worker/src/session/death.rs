@@ -1,7 +1,7 @@
 //! A kernel's end: the error that names it, and what is left of one that ended with nobody watching.
 
 use serde_json::json;
-use tithon_ipc::client::LaunchWish;
+use tithon_ipc::{client::LaunchWish, ids::ExecId};
 
 use super::{
     Session,
@@ -63,13 +63,23 @@ impl Session {
         }
     }
 
+    /// Ends the running cell because its kernel is gone.
     fn running_died(&mut self, evidence: &Evidence) {
+        if let Some(exec) = self.running.as_ref().map(|running| running.exec) {
+            self.death_row(exec, evidence);
+            self.end_running(Status::Error, "error", None, Some(now()));
+        }
+    }
+
+    /// Says in an execution's output how its kernel died.
+    pub(super) fn death_row(&mut self, exec: ExecId, evidence: &Evidence) {
         let cause = evidence.cause();
         let mut traceback = vec![format!(
             "KernelDied: the kernel process exited during execution: {cause}."
         )];
         traceback.extend_from_slice(evidence.stack());
-        self.running_failed(
+        self.failure_row(
+            exec,
             &format!("the kernel died during execution: {cause}"),
             traceback,
         );
@@ -77,16 +87,18 @@ impl Session {
 
     /// Ends a cell that was to run on a kernel that is dead.
     pub(super) fn refuse_running(&mut self) {
-        self.running_failed(
-            "the kernel is dead: the cell was not run",
-            vec!["KernelDied: the kernel is dead, and this cell was not run.".to_owned()],
-        );
-    }
-
-    fn running_failed(&mut self, reason: &str, mut traceback: Vec<String>) {
         let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
             return;
         };
+        self.failure_row(
+            exec,
+            "the kernel is dead: the cell was not run",
+            vec!["KernelDied: the kernel is dead, and this cell was not run.".to_owned()],
+        );
+        self.end_running(Status::Error, "error", None, Some(now()));
+    }
+
+    fn failure_row(&mut self, exec: ExecId, reason: &str, mut traceback: Vec<String>) {
         traceback.push(
             "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue."
                 .to_owned(),
@@ -101,7 +113,6 @@ impl Session {
                 "traceback": traceback,
             }),
         );
-        self.end_running(Status::Error, "error", None, Some(now()));
     }
 
     /// What a kernel left that ended unwatched is read: its cell ends as it did, those that waited
@@ -117,6 +128,9 @@ impl Session {
             ..Evidence::default()
         });
         self.running_over(evidence.as_ref());
+        if let Some(evidence) = &evidence {
+            self.foreign_died(evidence);
+        }
         self.orphan_all();
         if !self.waiting.is_empty() {
             self.start_kernel(remains.wish, None);

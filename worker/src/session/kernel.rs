@@ -9,7 +9,7 @@ use tithon_ipc::{
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, death::Remains, queue::ExecuteReply, spool::Spool};
+use super::{Ending, Session, death::Remains, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
@@ -59,7 +59,7 @@ impl KernelSlot {
     pub(super) fn is_loading(&self) -> bool {
         match self {
             Self::Absent | Self::Choosing { .. } | Self::Remains(_) => true,
-            Self::Running(kernel) => !kernel.ready && !kernel.reattached,
+            Self::Running(kernel) => kernel.is_starting() || kernel.is_being_replaced(),
             Self::Dead { .. } => false,
         }
     }
@@ -79,7 +79,7 @@ impl KernelSlot {
         match self {
             Self::Absent => "unknown",
             Self::Choosing { .. } => "starting",
-            Self::Running(kernel) if !kernel.ready && !kernel.reattached => "starting",
+            Self::Running(_) if self.is_loading() => "starting",
             Self::Running(kernel) => &kernel.execution_state,
             Self::Dead { .. } | Self::Remains(_) => "dead",
         }
@@ -155,6 +155,8 @@ pub(super) struct Kernel {
     pub(super) exit: Option<std::process::ExitStatus>,
     /// Set once its process is over: what follows when its last words are read.
     pub(super) end: Option<End>,
+    /// What kind of kernel it says it is, e.g. `ipython`.
+    pub(super) implementation: Option<String>,
     answered: bool,
     published: bool,
     probes: u32,
@@ -163,7 +165,7 @@ pub(super) struct Kernel {
 }
 
 /// Begins the `msg_id` of what Tithon asks for itself.
-const PROBE: &str = "tithon-probe-";
+pub(super) const PROBE: &str = "tithon-probe-";
 
 impl Kernel {
     /// A kernel behind its process and channels; asks it the first questions.
@@ -201,6 +203,7 @@ impl Kernel {
             capture,
             exit: None,
             end: None,
+            implementation: None,
             answered: false,
             published: false,
             probes: 0,
@@ -211,6 +214,21 @@ impl Kernel {
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
         kernel
+    }
+
+    /// Whether it never answered yet.
+    fn is_starting(&self) -> bool {
+        !self.ready && !self.reattached
+    }
+
+    /// Whether its process was ended to make room for another.
+    fn is_being_replaced(&self) -> bool {
+        matches!(self.end, Some(End::Replaced(..)))
+    }
+
+    /// Whether the session ends with it.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.end, Some(End::Wanted(_)))
     }
 
     /// Whether everything the kernel ever said is read, however long nobody listened.
@@ -233,9 +251,14 @@ impl Kernel {
         );
     }
 
+    /// Asks on shell, which is served in order: the answer comes behind everything sent before.
+    pub(super) fn ask_whether_free(&mut self) {
+        self.ask(Channel::Shell);
+    }
+
     /// Whether a message answers a question of Tithon's own.
-    pub(super) fn is_probe(parent: Option<&str>) -> bool {
-        parent.is_some_and(|parent| parent.starts_with(PROBE))
+    pub(super) fn is_probe(parent: &str) -> bool {
+        parent.starts_with(PROBE)
     }
 
     fn is_own_probe(parent: Option<&str>) -> bool {
@@ -296,6 +319,7 @@ impl Session {
             }
         }
         if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
+            kernel.implementation = info.implementation;
             kernel.language_version = info
                 .language_info
                 .version
@@ -326,9 +350,12 @@ impl Session {
             return;
         };
         let (pid, restart) = (kernel.process.pid(), kernel.restart.take());
-        if !kernel.reattached {
+        if kernel.reattached {
+            self.ask_for_comms();
+        } else {
             self.fresh_kernel_ready(pid, restart);
         }
+        self.announce();
         self.answer_waiting();
         self.start_next();
     }
@@ -368,6 +395,8 @@ impl Session {
         else {
             return;
         };
+        self.abandon_questions();
+        self.withdraw();
         let pid = kernel.process.pid();
         let evidence = self.evidence(&kernel);
         let started = kernel.ready || kernel.reattached;
@@ -391,6 +420,7 @@ impl Session {
             }
             _ => {
                 self.running_over(Some(&evidence));
+                self.foreign_died(&evidence);
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }
@@ -456,37 +486,11 @@ impl Session {
         self.journal_kernel(&json!({"status": "interrupted"}));
         true
     }
-
-    /// An execute reply's outcome and pager texts.
-    pub(super) fn execute_replied(&mut self, content: &[u8]) {
-        let Ok(reply) = serde_json::from_slice::<Reply>(content) else {
-            tracing::warn!("the kernel's execute_reply cannot be understood");
-            return self.replied(ExecuteReply {
-                status: "error".to_owned(),
-                execution_count: None,
-            });
-        };
-        let exec = self.running.as_ref().map(|running| running.exec);
-        for text in reply
-            .payload
-            .iter()
-            .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
-        {
-            self.row(
-                exec,
-                "stream",
-                &json!({"name": "stdout", "text": text, "tithon_scope": "cell"}),
-            );
-        }
-        self.replied(ExecuteReply {
-            status: reply.status,
-            execution_count: reply.execution_count,
-        });
-    }
 }
 
 #[derive(serde::Deserialize)]
 struct KernelInfo {
+    implementation: Option<String>,
     #[serde(default)]
     language_info: LanguageInfo,
 }
@@ -495,13 +499,4 @@ struct KernelInfo {
 struct LanguageInfo {
     name: Option<String>,
     version: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Reply {
-    status: String,
-    #[serde(default)]
-    execution_count: Option<i64>,
-    #[serde(default)]
-    payload: Vec<serde_json::Value>,
 }

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tithon_ipc::{
-    client::{Frame, LaunchWish},
+    client::{Frame, LaunchWish, Op},
     files::{self, KernelRecord},
     jupyter::{ConnectionFile, Signer},
     process::boot_id,
@@ -94,6 +94,13 @@ impl Session {
             let chosen = python::choose(&wish, &envs, &mut tell);
             drop(events.send(LaunchEvent::Chosen(Box::new(chosen))));
         });
+    }
+
+    /// The environment that the kernel was started from.
+    pub(super) fn launch_env(&self) -> BTreeMap<String, String> {
+        files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
+            .map(|stored| stored.wish.env)
+            .unwrap_or_default()
     }
 
     fn store_launch(&self, wish: &LaunchWish, launch: Option<&Launch>) {
@@ -324,7 +331,13 @@ impl Session {
         if let Some(client) = restart {
             self.kernel = KernelSlot::Dead { pid };
             self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
-            self.answer(client, Answer::Frame(error));
+            self.answer(client, Answer::Frame(error.clone()));
+            let others = self
+                .waiting
+                .extract_if(.., |(_, op)| matches!(op, Op::RestartKernel));
+            for (other, _) in others.collect::<Vec<_>>() {
+                self.answer(other, Answer::Frame(error.clone()));
+            }
             self.answer_waiting();
             return self.start_next();
         }

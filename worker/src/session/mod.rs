@@ -4,14 +4,20 @@
 //! each is handled to its end before the next. What the outside sees follows from commits only:
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
+mod attribution;
+mod comms;
 mod control;
 mod death;
+mod foreign;
 mod ingest;
 mod kernel;
 mod launch;
 mod lifecycle;
+mod links;
 mod ops;
+mod questions;
 mod queue;
+mod reply;
 mod snapshot;
 mod spool;
 mod status;
@@ -26,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use kernel::{Kernel, KernelSlot};
+use kernel::{End, Kernel, KernelSlot};
 use launch::LaunchEvent;
 use queue::{Queued, Running};
 use store::{Effect, LiveFold};
@@ -96,6 +102,8 @@ pub(crate) enum Ending {
 
 /// How long a worker without a kernel waits for its first client.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
+/// Who asked for something that is owed though its client is gone: no client has this number.
+const NOBODY: ClientId = 0;
 /// How long a fold may differ from its stored form while its cell is still printing.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// The same once its cell is done.
@@ -125,14 +133,16 @@ pub(crate) struct Session {
     last_exec: u64,
     queue: VecDeque<Queued>,
     running: Option<Running>,
+    foreign: Vec<foreign::Foreign>,
+    requests: attribution::Requests,
+    comms: comms::Comms,
+    questions: questions::Questions,
     kernel: KernelSlot,
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
     /// The process id of the kernel that last said that its spool records everything.
     greeted: Option<String>,
-    /// The last cell that was sent to a kernel: what is said in nobody's name is its.
-    last_started: Option<ExecId>,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -145,6 +155,7 @@ pub(crate) struct Session {
     last_ticket: u64,
     created: f64,
     last_touch: Instant,
+    idle_look_due: Instant,
     ending: Option<Ending>,
     /// What to say once the session's lock and socket are free for another worker.
     partings: Vec<Parting>,
@@ -171,7 +182,6 @@ impl Session {
         let (launch_sender, launches) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
         let mut session = Self {
-            settings,
             journal,
             feed,
             last_seq: loaded.max_seq,
@@ -188,11 +198,14 @@ impl Session {
             last_exec: loaded.last_exec,
             queue: VecDeque::new(),
             running: None,
+            foreign: Vec::new(),
+            requests: attribution::Requests::default(),
+            comms: comms::Comms::default(),
+            questions: questions::Questions::default(),
             kernel: KernelSlot::Absent,
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
-            last_started: loaded.last_started_exec,
             greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
@@ -203,6 +216,8 @@ impl Session {
             last_ticket: 0,
             created: crate::journal::now(),
             last_touch: Instant::now(),
+            idle_look_due: Instant::now() + settings.idle_poll,
+            settings,
             ending: None,
             partings: Vec::new(),
             place,
@@ -225,6 +240,9 @@ impl Session {
         commands: &mut mpsc::Receiver<Command>,
         events: &mut mpsc::UnboundedReceiver<JournalEvent>,
     ) -> (Ending, Self) {
+        if self.restart_is_owed() {
+            self.end_kernel(End::Replaced(NOBODY, None)).await;
+        }
         loop {
             self.commit_pending();
             self.read_spool();
@@ -257,6 +275,7 @@ impl Session {
                 self.clients.remove(&client);
                 self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
+                self.questions.forget(client);
             }
             Command::Op {
                 client,
@@ -274,20 +293,26 @@ impl Session {
         let far = now + Duration::from_secs(3600);
         let unused = self.is_unused().then(|| self.last_touch + UNUSED_AFTER);
         let barrier = self.running.as_ref().and_then(|running| running.barrier);
-        let idle = self
-            .settings
-            .idle_timeout
-            .map(|_| now + self.settings.idle_poll);
+        let idle = self.settings.idle_timeout.map(|_| self.idle_look_due);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
         // While a commit is under way, its end is what the spool waits for.
         let spool = self
             .kernel
             .spool_due()
             .filter(|_| self.in_flight.is_empty());
-        [unused, barrier, idle, kernel, spool, self.folds_due]
-            .into_iter()
-            .flatten()
-            .fold(far, Instant::min)
+        let questions = self.questions.deadline();
+        [
+            unused,
+            barrier,
+            idle,
+            kernel,
+            spool,
+            questions,
+            self.folds_due,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(far, Instant::min)
     }
 
     /// Whether there is neither a kernel nor anybody who could want one.
@@ -310,8 +335,12 @@ impl Session {
         if self.folds_due.is_some_and(|due| now >= due) {
             self.store_folds();
         }
+        self.expire_questions(now);
         self.kernel_deadline(now).await;
-        self.collect_if_idle().await;
+        if now >= self.idle_look_due {
+            self.idle_look_due = now + self.settings.idle_poll;
+            self.collect_if_idle().await;
+        }
     }
 
     /// Sends a client an answer; one that does not read its answers is let go.

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::{
     Session,
+    foreign::Foreign,
     kernel::{Kernel, KernelSlot},
+    reply::ExecuteReply,
     store::Effect,
 };
 use crate::{
@@ -96,15 +98,6 @@ impl Prompt {
     }
 }
 
-/// How the kernel says a cell ended.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct ExecuteReply {
-    /// `ok`, `error` or `aborted`.
-    pub(super) status: String,
-    /// The kernel's count.
-    pub(super) execution_count: Option<i64>,
-}
-
 /// Whether a row is the `idle` of its execution.
 pub(super) fn is_idle(row: &Row) -> bool {
     row.msg_type == "status" && row.content.as_str().contains("\"idle\"")
@@ -119,7 +112,9 @@ impl Session {
             .get(REPLY)
             .and_then(|reply| serde_json::from_str(reply).ok());
         for execution in loaded.open {
-            if execution.status == Status::Running.name() {
+            if execution.is_foreign() {
+                self.foreign.extend(Foreign::restore(&execution));
+            } else if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
                 let reply = reply
                     .as_ref()
@@ -229,34 +224,20 @@ impl Session {
     pub(super) fn start_next(&mut self) {
         while self.running.is_none() {
             let dead = match &self.kernel {
-                KernelSlot::Running(kernel) if kernel.ready => false,
+                KernelSlot::Running(kernel) if kernel.ready && kernel.end.is_none() => false,
                 KernelSlot::Dead { .. } => true,
                 _ => return,
             };
+            if !self.queue.is_empty() && !self.foreign.is_empty() {
+                return self.wait_for_others();
+            }
             let Some(next) = self.queue.pop_front() else {
                 return;
             };
             let ts = now();
-            let msg_id = format!("tithon-{}_{}", self.place.key, next.exec);
-            if dead {
-                self.change(Change::Started {
-                    exec: next.exec,
-                    kernel_msg_id: None,
-                    ts,
-                });
-                self.row(Some(next.exec), "tithon.started", &json!({"ts": ts}));
-            } else {
-                let kernel_msg_id = Some(msg_id.clone());
-                self.change(Change::Started {
-                    exec: next.exec,
-                    kernel_msg_id,
-                    ts,
-                });
-                self.row(
-                    Some(next.exec),
-                    "tithon.started",
-                    &json!({"ts": ts, "kernel_msg_id": msg_id}),
-                );
+            let msg_id = self.execute_msg_id(next.exec);
+            self.note_started(next.exec, (!dead).then(|| msg_id.clone()), ts);
+            if !dead {
                 self.after_commit(Effect::Execute(next.exec));
             }
             self.running = Some(Running {
@@ -275,11 +256,25 @@ impl Session {
                 unanswered: None,
                 adopted: None,
             });
-            self.last_started = Some(next.exec);
             if dead {
                 self.refuse_running();
             }
         }
+    }
+
+    /// Journals that an execution starts; without a `msg_id` where there is no kernel to send it to.
+    pub(super) fn note_started(&mut self, exec: ExecId, kernel_msg_id: Option<String>, ts: f64) {
+        let mut started = json!({"ts": ts});
+        if let Some(msg_id) = &kernel_msg_id {
+            started["kernel_msg_id"] = msg_id.as_str().into();
+        }
+        self.change(Change::Started {
+            exec,
+            kernel_msg_id,
+            ts,
+        });
+        self.row(Some(exec), "tithon.started", &started);
+        self.requests.started(exec);
     }
 
     /// Sends the running cell to the kernel, its start being journaled.
@@ -347,17 +342,13 @@ impl Session {
             .get(&running.exec)
             .is_some_and(super::store::LiveFold::has_error);
         let known = running.reply.clone();
-        let reply = known.unwrap_or_else(|| ExecuteReply {
-            // A reply that was lost with its worker: what was printed tells how the cell ended.
-            status: if failed { "error" } else { "ok" }.to_owned(),
-            execution_count: running.execution_count,
-        });
-        let status = if reply.status == "ok" {
-            Status::Done
-        } else {
-            Status::Error
-        };
-        self.end_running(status, &reply.status, reply.execution_count, Some(now()));
+        let reply = known.unwrap_or_else(|| ExecuteReply::guess(failed, running.execution_count));
+        self.end_running(
+            reply.ended(),
+            &reply.status,
+            reply.execution_count,
+            Some(now()),
+        );
         self.start_next();
     }
 
@@ -367,6 +358,7 @@ impl Session {
             let ts = now();
             self.end_running(Status::Orphaned, Status::Orphaned.name(), None, Some(ts));
         }
+        self.foreign_orphaned();
         for queued in std::mem::take(&mut self.queue) {
             self.end(
                 queued.exec,
@@ -418,7 +410,7 @@ impl Session {
         }
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         exec: ExecId,
         status: Status,
@@ -456,6 +448,7 @@ impl Session {
     /// Looks whether a cell that an earlier worker started ever reached the kernel, now that the
     /// kernel is known to be free.
     pub(super) fn kernel_is_free(&mut self) {
+        self.others_are_done();
         let Some(running) = self
             .running
             .as_mut()

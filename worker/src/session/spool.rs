@@ -375,7 +375,7 @@ impl Session {
 
     /// Text that the program wrote, under a header that only we could have made.
     fn streamed(&mut self, stream: &StreamRecord) {
-        let exec = self.speaker(Some(&stream.parent));
+        let exec = self.shown_for(&stream.parent, "");
         let name = match stream.name {
             StreamName::Stdout => "stdout",
             StreamName::Stderr => "stderr",
@@ -433,7 +433,7 @@ impl Session {
 
     /// Output that is gone for good, said where it is missing.
     fn gap(&mut self, writes: Option<u64>, bytes: u64, why: &str) {
-        let exec = self.speaker(None);
+        let exec = self.current_execution();
         let writes = writes
             .map(|writes| format!("{writes} writes, "))
             .unwrap_or_default();

@@ -26,8 +26,10 @@ pub(super) enum Effect {
     Answer(ClientId, Answer),
     /// Send the cell to the kernel: its start is journaled.
     Execute(ExecId),
-    /// Send the answer of a prompt to the kernel.
-    Input(Box<Message>),
+    /// Send a message to the kernel: the answer of a prompt, or a client's comm.
+    Send(Channel, Box<Message>),
+    /// Read the executions for a client's snapshot.
+    Snapshot(u64),
     /// Let go of what the spool holds before this position.
     Release(SpoolPosition),
 }
@@ -71,7 +73,7 @@ impl LiveFold {
 
 impl Session {
     /// Takes up what the journal holds of a session that ran before.
-    pub(super) fn restore(&mut self, loaded: Loaded) {
+    pub(super) fn restore(&mut self, mut loaded: Loaded) {
         for execution in &loaded.open {
             self.folds.insert(
                 execution.exec,
@@ -95,6 +97,11 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
+        self.comms.restore(&loaded.comms);
+        self.requests.restore(
+            std::mem::take(&mut loaded.foreign_requests),
+            loaded.last_started_exec,
+        );
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
@@ -125,6 +132,7 @@ impl Session {
         self.last_seq += 1;
         row.seq = self.last_seq;
         if let Some(exec) = row.shown_under()
+            && row.touches_fold()
             && !self.folds.contains_key(&exec)
             && !self.pending.wanted_folds.contains(&exec)
         {
@@ -210,11 +218,13 @@ impl Session {
             match effect {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
-                Effect::Input(message) => self.send(Channel::Stdin, *message),
+                Effect::Send(channel, message) => self.send(channel, *message),
+                Effect::Snapshot(ticket) => self.journal.snapshot(ticket),
                 Effect::Release(position) => self.release_spool(&position),
             }
         }
         self.finish_if_complete();
+        self.finish_foreign();
         self.forget_folds();
     }
 
@@ -225,6 +235,7 @@ impl Session {
         };
         if queue::is_idle(row) {
             self.idle_applied(exec);
+            self.foreign_idle(exec);
         }
         if let Some(live) = self.folds.get_mut(&exec)
             && row.msg_type != "status"
@@ -266,9 +277,12 @@ impl Session {
             return;
         }
         let running = self.running.as_ref().map(|running| running.exec);
-        let queue = &self.queue;
+        let (queue, foreign) = (&self.queue, &self.foreign);
         self.folds.retain(|exec, live| {
-            live.dirty || Some(*exec) == running || queue.iter().any(|queued| queued.exec == *exec)
+            live.dirty
+                || Some(*exec) == running
+                || queue.iter().any(|queued| queued.exec == *exec)
+                || foreign.iter().any(|open| open.exec == *exec)
         });
     }
 }
