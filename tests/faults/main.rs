@@ -6,8 +6,19 @@
 //! Prints every fault with its moment. A round that failed keeps its home and says how to run it again; the
 //! seed gives the same cells and faults again, not the same moments, for those are the machine's.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so and ends"
+)]
+
 mod clients;
 mod faults;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of losses, which need more of it"
+)]
 mod rig;
 mod rng;
 mod verdict;

@@ -28,7 +28,14 @@ impl Session {
             .kernel
             .running()
             .is_some_and(Kernel::records_everything);
-        match Message::from_frames(frames) {
+        let message = Message::from_frames(frames);
+        if let Ok(header) = message.as_ref().map(Message::header_view)
+            && let Ok(header) = header
+            && !recorded
+        {
+            self.numbering.note(&header.msg_id, &header.session);
+        }
+        match message {
             Ok(message)
                 if recorded
                     && message

@@ -159,6 +159,7 @@ impl Session {
         kernel.restart = restart;
         kernel.log_start = log_start;
         self.kernel_events = incoming;
+        self.numbering = Default::default();
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
     }

@@ -44,7 +44,8 @@ use tokio::{
 use crate::{
     client::{Answer, ClientId, Link},
     feed::Feed,
-    journal::{Journal, JournalEvent, Loaded, Transaction},
+    journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
+    kernel::numbering::Numbering,
     settings::Settings,
     widgets::WidgetMirror,
 };
@@ -132,6 +133,9 @@ pub(crate) struct Session {
     greeted: Option<String>,
     /// The last cell that was sent to a kernel: what is said in nobody's name is its.
     last_started: Option<ExecId>,
+    /// What has come of a kernel that is read over zmq, and what of that is journaled.
+    numbering: Numbering,
+    journaled_numbering: Numbering,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -167,6 +171,11 @@ impl Session {
     ) -> Self {
         let (launch_sender, launches) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
+        let numbering: Numbering = loaded
+            .meta
+            .get(NUMBERING)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
         let mut session = Self {
             settings,
             journal,
@@ -190,6 +199,8 @@ impl Session {
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
             last_started: loaded.last_started_exec,
+            journaled_numbering: numbering.clone(),
+            numbering,
             greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
