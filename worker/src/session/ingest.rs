@@ -133,6 +133,12 @@ impl Session {
         {
             kernel.execution_state = status.execution_state;
         }
+        if Kernel::is_shell_probe(parent)
+            && message.content.windows(6).any(|word| word == b"\"idle\"")
+            && let Some(spool) = self.kernel.spool_mut()
+        {
+            spool.shell_was_free();
+        }
         match exec {
             Some(_) => self.event(exec, None, "status", message),
             None => self.keep(Channel::Iopub, message),

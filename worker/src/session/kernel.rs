@@ -241,6 +241,11 @@ impl Kernel {
         })
     }
 
+    /// Whether a message is about the question that a kernel's shell was asked at the connection.
+    pub(super) fn is_shell_probe(parent: Option<&str>) -> bool {
+        parent.is_some_and(|parent| parent == format!("{PROBE}{}_1", std::process::id()))
+    }
+
     fn update_ready(&mut self) -> bool {
         let asked = self.answered || self.reattached;
         let heard = self.records_everything() || self.published || self.probes >= PROBES_MAX;
@@ -299,7 +304,7 @@ impl Session {
         // The shell is served in order: whatever was sent before this question is done. What it
         // said is known once it is read.
         match &mut kernel.capture {
-            Capture::Spool(spool) => spool.kernel_answered(channel == Channel::Shell),
+            Capture::Spool(spool) => spool.kernel_answered(),
             Capture::Zmq if channel == Channel::Shell => self.kernel_is_free(),
             Capture::Zmq => {}
         }
