@@ -113,6 +113,9 @@ pub struct HeaderView<'a> {
     /// As the specification names it, e.g. `stream`.
     #[serde(borrow)]
     pub msg_type: Cow<'a, str>,
+    /// Whose it is; empty where a kernel leaves it out.
+    #[serde(borrow, default)]
+    pub session: Cow<'a, str>,
 }
 
 /// The fields of a parent header that tell whose request it was; empty where there was none.

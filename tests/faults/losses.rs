@@ -4,7 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "in a test a panic is the report, and what is kept is said"
+    reason = "a test that cannot go on says so and ends"
 )]
 
 #[expect(
@@ -313,4 +313,112 @@ async fn a_fork_does_not_print_what_its_parent_printed() {
         is_over(found) && lines(found).len() >= expected.len()
     });
     assert_eq!(lines(&ended.await), expected);
+}
+
+/// A home whose session has a bash kernel, which is read over zmq.
+async fn bash_home() -> (tempfile::TempDir, Home) {
+    let python = rig::venv(
+        "bash",
+        "tests/requirements-bash.txt",
+        &["-m", "bash_kernel.install", "--sys-prefix"],
+    );
+    let scratch = tempfile::Builder::new().prefix("tl").tempdir().unwrap();
+    let home = Home::with_python(scratch.path(), false, &python);
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_tithon"))
+        .args(["run", "--kernel", "bash", "-c", "echo hi"])
+        .env("TITHON_HOME", home.root())
+        .env("PATH", home.path())
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        (&*ran.stdout, ran.status.code()),
+        (&b"hi\n"[..], Some(0)),
+        "{ran:?}"
+    );
+    (scratch, home)
+}
+
+/// The numbers that a cell printed, and how many messages it is said to lack.
+fn numbers_and_missing(execution: &Value) -> (Vec<u64>, u64) {
+    let (text, _) = said(execution);
+    let numbers = text.lines().filter_map(|line| line.trim().parse().ok());
+    let missing = text
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("[tithon: ")?
+                .split(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
+    (numbers.collect(), missing)
+}
+
+#[tokio::test]
+async fn a_bash_kernel_is_taken_over_with_its_cell() {
+    let (_scratch, home) = bash_home().await;
+    let go = home.scratch.join("go");
+    let code = format!(
+        "echo 0; while [ ! -e {} ]; do sleep .02; done; seq 1 50",
+        go.display()
+    );
+    let exec = submit(home.root(), &code).await;
+    wait_for(home.root(), &exec, |found| {
+        numbers_and_missing(found).0 == [0]
+    })
+    .await;
+    let worker = home.worker_pid().unwrap();
+    signal(worker, Signal::KILL);
+    gone(worker);
+    let deadline = Instant::now() + DEADLINE;
+    while snapshot(home.root()).await["kernel"]["reattached"] != true {
+        assert!(Instant::now() < deadline, "the kernel was not taken over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::write(go, "").unwrap();
+    let ended = wait_for(home.root(), &exec, is_over).await;
+    assert_eq!(
+        (&ended["status"], &ended["execution_count"]),
+        (&json!("done"), &json!(2))
+    );
+    // Its subscription may have come after the first lines: then their number is said.
+    let (numbers, missing) = numbers_and_missing(&ended);
+    assert!(
+        numbers == (0..=50).collect::<Vec<_>>() || missing > 0,
+        "{numbers:?}"
+    );
+    let after = run(home.root(), "echo 7").await;
+    assert_eq!(numbers_and_missing(&after).0, [7]);
+}
+
+/// A kernel drops what a subscriber does not take. It cannot be prevented from here, but it is never silent.
+#[tokio::test]
+async fn what_zmq_drops_is_said() {
+    let (_scratch, home) = bash_home().await;
+    let (go, over) = (home.scratch.join("go"), home.scratch.join("over"));
+    let code = format!(
+        "while [ ! -e {} ]; do sleep .02; done; seq 1 20000; touch {}",
+        go.display(),
+        over.display()
+    );
+    let exec = submit(home.root(), &code).await;
+    wait_for(home.root(), &exec, |found| found["status"] == "running").await;
+    let worker = home.worker_pid().unwrap();
+    signal(worker, Signal::STOP);
+    std::fs::write(go, "").unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while !over.exists() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    signal(worker, Signal::CONT);
+    let ended = wait_for(home.root(), &exec, is_over).await;
+    let (numbers, missing) = numbers_and_missing(&ended);
+    assert!(numbers.is_sorted(), "in order");
+    assert!(
+        numbers.len() == 20_000 || missing > 0,
+        "{} of 20000 lines, and not a word",
+        numbers.len()
+    );
 }

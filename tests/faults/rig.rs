@@ -30,6 +30,11 @@ pub(crate) struct Home {
 impl Home {
     /// A home below `scratch` with a supervisor; on a small disk of its own if that is wanted and allowed.
     pub(crate) fn new(scratch: &Path, small_disk: bool) -> Self {
+        Self::with_python(scratch, small_disk, &python())
+    }
+
+    /// The same with another interpreter first on the path.
+    pub(crate) fn with_python(scratch: &Path, small_disk: bool, python: &Path) -> Self {
         fs::create_dir_all(scratch).unwrap();
         let disk = scratch.join("d");
         fs::create_dir_all(&disk).unwrap();
@@ -39,7 +44,6 @@ impl Home {
             mount.arg(&disk).stderr(Stdio::null()).status()
         };
         let mounted = small_disk && mount().is_ok_and(|status| status.success());
-        let python = python();
         let bin = python.parent().unwrap().display();
         let mut home = Self {
             scratch: scratch.to_owned(),
@@ -142,6 +146,11 @@ impl Home {
     /// One attempt to reach the supervisor.
     pub(crate) async fn connect(&self) -> Option<Client> {
         connect(&self.root).await
+    }
+
+    /// `PATH` as everything in it has it.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! Compares what clients saw, what the journal holds and what the cells say they printed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
 };
 
@@ -246,7 +246,7 @@ impl Verdict {
             }
         }
         texts.extend(streams.into_iter().map(|((exec, _), text)| (exec, text)));
-        let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
+        let mut found: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
         let in_its_cell = texts
             .iter()
             .flat_map(|(exec, text)| marks(text).map(move |mark| (Some(exec), mark)))
@@ -262,24 +262,18 @@ impl Verdict {
                     format!("<{label}.{source}.{number}> stands under {exec}")
                 });
             }
-            {
-                let next = found.entry((label.clone(), source.clone())).or_default();
-                if number < *next {
-                    self.checked.doubled += 1;
-                    self.wrong.push(format!(
-                        "<{label}.{source}.{number}> came again, after {next} marks"
-                    ));
-                } else if number > *next {
-                    self.checked.lost += number - *next;
-                    self.wrong.push(format!(
-                        "<{label}.{source}.{number}> came where {next} was due"
-                    ));
-                }
-                *next = number + 1;
+            let name = format!("<{label}.{source}.{number}>");
+            let seen = found.entry((label, source.clone())).or_default();
+            let due = seen.last().map_or(0, |last| last + 1);
+            if !seen.insert(number) {
+                self.checked.doubled += 1;
+                self.wrong.push(format!("{name} came again"));
+            } else if number != due && !is_childs(&source) {
+                self.wrong.push(format!("{name} came where {due} was due"));
             }
         }
         for (key @ (label, source), &written) in &truth.marks {
-            let found = found.remove(key).unwrap_or_default();
+            let found = found.remove(key).unwrap_or_default().len() as u64;
             let torn = if excuses.torn { 2 } else { 0 };
             let excused = (excuses.child_died || excuses.kernel_died) && is_childs(source);
             if found + torn < written && !excused {
@@ -297,9 +291,12 @@ impl Verdict {
                 format!("a prompt of {label} got another's answer")
             });
         }
-        for ((label, source), number) in found {
-            self.require(number <= 1 && excuses.kernel_died, || {
-                format!("<{label}.{source}>: {number} marks that nobody printed")
+        for ((label, source), seen) in found {
+            self.require(seen.len() <= 1 && excuses.kernel_died, || {
+                format!(
+                    "<{label}.{source}>: {} marks that nobody printed",
+                    seen.len()
+                )
             });
         }
     }

@@ -94,7 +94,8 @@ pub(crate) fn outlives(source: &str) -> bool {
     source.starts_with("late")
 }
 
-/// Sources that die with a child of the kernel: its last words may be on their way to the kernel, as in plain ipykernel.
+/// Sources that speak through the kernel, as in plain ipykernel: each message takes a connection of its own, so
+/// that they may overtake one another, and what a child said last may die with it.
 pub(crate) fn is_childs(source: &str) -> bool {
     source.starts_with("fork")
 }

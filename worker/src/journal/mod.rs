@@ -27,6 +27,9 @@ pub const GREETED: &str = "spool_greeted";
 /// The name in `meta` of the last `execute_reply`: the execution and what it said, in JSON.
 pub const REPLY: &str = "execute_reply";
 
+/// The name in `meta` of what has come of a kernel that is read over zmq.
+pub const NUMBERING: &str = "zmq_numbering";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

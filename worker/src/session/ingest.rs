@@ -29,7 +29,14 @@ impl Session {
             .kernel
             .running()
             .is_some_and(Kernel::records_everything);
-        match Message::from_frames(frames) {
+        let message = Message::from_frames(frames);
+        if let Ok(header) = message.as_ref().map(Message::header_view)
+            && let Ok(header) = header
+            && !recorded
+        {
+            self.numbering.note(&header.msg_id, &header.session);
+        }
+        match message {
             Ok(message)
                 if recorded
                     && message
@@ -181,6 +188,15 @@ impl Session {
                 self.requests.began(&parent.msg_id);
             }
             kernel.execution_state = status.execution_state;
+        }
+        if message.content.windows(6).any(|word| word == b"\"idle\"")
+            && self
+                .kernel
+                .running()
+                .is_some_and(|kernel| kernel.is_shell_probe(&parent.msg_id))
+            && let Some(spool) = self.kernel.spool_mut()
+        {
+            spool.shell_was_free();
         }
         match exec {
             Some(_) => self.event(exec, None, "status", message),

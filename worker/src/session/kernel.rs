@@ -160,6 +160,7 @@ pub(super) struct Kernel {
     answered: bool,
     published: bool,
     probes: u32,
+    shell_probe: String,
     probe_due: Option<Instant>,
     give_up: Option<Instant>,
 }
@@ -207,6 +208,7 @@ impl Kernel {
             answered: false,
             published: false,
             probes: 0,
+            shell_probe: String::new(),
             probe_due: None,
             give_up: (!reattached).then(|| now + READY_TIMEOUT),
         };
@@ -244,11 +246,13 @@ impl Kernel {
     fn ask(&mut self, channel: Channel) {
         self.probes += 1;
         let msg_id = format!("{PROBE}{}_{}", std::process::id(), self.probes);
-        self.channels.send(
-            channel,
-            self.signer
-                .request(&msg_id, "kernel_info_request", &json!({})),
-        );
+        let request = self
+            .signer
+            .request(&msg_id, "kernel_info_request", &json!({}));
+        self.channels.send(channel, request);
+        if channel == Channel::Shell {
+            self.shell_probe = msg_id;
+        }
     }
 
     /// Asks on shell, which is served in order: the answer comes behind everything sent before.
@@ -267,6 +271,11 @@ impl Kernel {
                 .strip_prefix(PROBE)
                 .is_some_and(|rest| rest.starts_with(&format!("{}_", std::process::id())))
         })
+    }
+
+    /// Whether a message is about the last question that the kernel's shell was asked.
+    pub(super) fn is_shell_probe(&self, parent: &str) -> bool {
+        self.shell_probe == parent
     }
 
     fn update_ready(&mut self) -> bool {
@@ -331,7 +340,7 @@ impl Session {
         // The shell is served in order: whatever was sent before this question is done. What it
         // said is known once it is read.
         match &mut kernel.capture {
-            Capture::Spool(spool) => spool.kernel_answered(channel == Channel::Shell),
+            Capture::Spool(spool) => spool.kernel_answered(),
             Capture::Zmq if channel == Channel::Shell => self.kernel_is_free(),
             Capture::Zmq => {}
         }

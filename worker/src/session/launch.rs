@@ -164,6 +164,7 @@ impl Session {
         let origin = Origin::Started { restart, log_start };
         let kernel = Kernel::new(process, channels, signer, launch, capture, origin);
         self.kernel_events = incoming;
+        self.numbering = Default::default();
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
     }

@@ -51,7 +51,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::{
     client::{Answer, ClientId, Link},
     feed::Feed,
-    journal::{Journal, JournalEvent, Loaded, Transaction},
+    journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
+    kernel::numbering::Numbering,
     settings::Settings,
     widgets::WidgetMirror,
 };
@@ -143,6 +144,9 @@ pub(crate) struct Session {
     spool_position: Option<String>,
     /// The process id of the kernel that last said that its spool records everything.
     greeted: Option<String>,
+    /// What has come of a kernel that is read over zmq, and what of that is journaled.
+    numbering: Numbering,
+    journaled_numbering: Numbering,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -181,6 +185,11 @@ impl Session {
     ) -> Self {
         let (launch_sender, launches) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
+        let numbering: Numbering = loaded
+            .meta
+            .get(NUMBERING)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
         let mut session = Self {
             journal,
             feed,
@@ -206,6 +215,8 @@ impl Session {
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            journaled_numbering: numbering.clone(),
+            numbering,
             greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,

@@ -334,6 +334,10 @@ impl Session {
 
     /// Ends the running cell with what is known of its end.
     pub(super) fn finish_running(&mut self) {
+        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
+            return;
+        };
+        self.journal_missing(exec);
         let Some(running) = &self.running else {
             return;
         };

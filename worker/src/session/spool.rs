@@ -114,10 +114,17 @@ impl Spool {
         })
     }
 
-    /// The kernel has answered a question of ours, on shell or elsewhere.
-    pub(super) fn kernel_answered(&mut self, on_shell: bool) {
+    /// The kernel has answered a question of ours.
+    pub(super) fn kernel_answered(&mut self) {
         self.answered = true;
-        self.free |= on_shell;
+        self.more = true;
+    }
+
+    /// The spool says that the shell is done with a question of ours. Only there it is certain that all
+    /// it did before is recorded too: on a full disk records wait in the kernel, and a reply over zmq
+    /// overtakes them.
+    pub(super) fn shell_was_free(&mut self) {
+        self.free = true;
         self.more = true;
     }
 
@@ -150,7 +157,7 @@ impl Spool {
 }
 
 impl KernelSlot {
-    fn spool_mut(&mut self) -> Option<&mut Spool> {
+    pub(super) fn spool_mut(&mut self) -> Option<&mut Spool> {
         match self {
             Self::Remains(remains) => Some(&mut remains.spool),
             Self::Running(kernel) => match &mut kernel.capture {

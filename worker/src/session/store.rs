@@ -1,5 +1,6 @@
 //! From what happens to what is committed, and from commits to folds and published events.
 
+use serde_json::json;
 use tithon_ipc::{
     client::Event,
     ids::{ExecId, Seq},
@@ -13,8 +14,8 @@ use crate::{
     client::{Answer, ClientId},
     fold::Fold,
     journal::{
-        Change, Channel, Content, EventFrame, JournalEvent, Loaded, Row, StoredFold, StoredRow,
-        Traffic, Transaction, now,
+        Change, Channel, Content, EventFrame, JournalEvent, Loaded, NUMBERING, Row, StoredFold,
+        StoredRow, Traffic, Transaction, now,
     },
     kernel::spool::SpoolPosition,
 };
@@ -172,10 +173,40 @@ impl Session {
         {
             return;
         }
+        self.journal_numbering();
         let transaction = std::mem::take(&mut self.pending);
         self.in_flight
             .push_back(std::mem::take(&mut self.pending_effects));
         self.journal.commit(transaction);
+    }
+
+    /// What has come is committed with the messages themselves: what dies with this worker is missing.
+    fn journal_numbering(&mut self) {
+        if self.numbering != self.journaled_numbering {
+            self.journaled_numbering.clone_from(&self.numbering);
+            self.change(Change::Meta {
+                key: NUMBERING,
+                value: serde_json::to_string(&self.numbering).unwrap_or_default(),
+            });
+        }
+    }
+
+    /// Says, where a cell ends, how many of the kernel's messages never came.
+    pub(super) fn journal_missing(&mut self, exec: ExecId) {
+        let missing = self.numbering.missing();
+        if missing == 0 {
+            return;
+        }
+        let text = format!(
+            "[tithon: {missing} messages of the kernel did not arrive before this point: zmq dropped them, or they \
+             were another client's]\n"
+        );
+        tracing::warn!(missing, "messages of the kernel did not arrive");
+        self.row(
+            Some(exec),
+            "stream",
+            &json!({"name": "stderr", "text": text, "tithon_scope": "cell"}),
+        );
     }
 
     pub(super) fn journal_event(&mut self, event: JournalEvent) {
