@@ -43,6 +43,16 @@ pub struct Loaded {
     pub comms: Vec<StoredRow>,
     /// Bytes of code, content and folds.
     pub logical_bytes: i64,
+    /// Executions by the `msg_id` they were sent under, where that does not name them: those of the
+    /// Python program, oldest first.
+    pub foreign: Vec<(String, ExecId)>,
+}
+
+impl Loaded {
+    /// The highest seq that retention has deleted, 0 for none.
+    pub fn history_floor(&self) -> Seq {
+        number(&self.meta, "history_floor")
+    }
 }
 
 /// An execution as the snapshot shows it; finished ones are spliced from this text.
@@ -260,6 +270,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         folds,
         displays: displays(connection)?,
         logical_bytes: number(&meta, "logical_bytes"),
+        foreign: foreign(connection, &meta)?,
         meta,
         kernel_events,
         last_started,
@@ -267,6 +278,24 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         prompt,
         comms,
     })
+}
+
+fn foreign(
+    connection: &Connection,
+    meta: &HashMap<String, String>,
+) -> rusqlite::Result<Vec<(String, ExecId)>> {
+    if !meta.contains_key(super::migrate::ORIGIN) {
+        return Ok(Vec::new());
+    }
+    connection
+        .prepare(
+            "SELECT kernel_msg_id, seq FROM executions
+             WHERE kernel_msg_id IS NOT NULL AND kernel_msg_id NOT LIKE 'tithon-%' ORDER BY seq",
+        )?
+        .query_map([], |row| {
+            Ok((row.get(0)?, ExecId(row.get::<_, i64>(1)?.unsigned_abs())))
+        })?
+        .collect()
 }
 
 fn none_if_absent<T>(err: rusqlite::Error) -> rusqlite::Result<Option<T>> {

@@ -270,8 +270,11 @@ impl Session {
         }
     }
 
-    /// The execution whose request had this `msg_id`: it ends in the execution's name.
+    /// The execution whose request had this `msg_id`: ours end in the execution's name.
     pub(super) fn exec_of(&self, msg_id: &str) -> Option<ExecId> {
+        if let Some(exec) = self.foreign.exec_of(msg_id) {
+            return Some(exec);
+        }
         let rest = msg_id
             .strip_prefix("tithon-")?
             .strip_prefix(self.place.key.as_str())?;

@@ -16,7 +16,7 @@ use tithon_ipc::{
 use tokio::time::Instant;
 
 use super::{
-    Ending, Session,
+    Ending, Session, foreign,
     kernel::{Capture, Kernel, KernelSlot},
     spool::Spool,
 };
@@ -239,19 +239,20 @@ impl Session {
             files::read_json(&file).map_err(|err| failed("its connection file", &err))?;
         let launch = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
             .ok()
-            .and_then(|stored| stored.launch)
-            .unwrap_or_default();
+            .and_then(|stored| stored.launch);
+        let launch = match launch {
+            Some(launch) if !foreign::is_foreign(&connection) => launch,
+            _ => foreign::launch(),
+        };
         let pid = process.pid();
         let capture = self.old_capture(&launch);
-        let (kernel, incoming) = Kernel::connect(
-            process,
-            &connection,
-            launch,
-            capture,
-            &self.identity(),
-            true,
-        )
-        .map_err(|err| failed("its channels", &err))?;
+        let identity = match self.foreign.identity() {
+            Some(identity) if foreign::is_foreign(&connection) => identity.to_owned(),
+            _ => self.identity(),
+        };
+        let (kernel, incoming) =
+            Kernel::connect(process, &connection, launch, capture, &identity, true)
+                .map_err(|err| failed("its channels", &err))?;
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         self.kernel_adopted();

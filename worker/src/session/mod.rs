@@ -5,6 +5,7 @@
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
 mod control;
+mod foreign;
 mod ingest;
 mod kernel;
 mod launch;
@@ -127,6 +128,8 @@ pub(crate) struct Session {
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
+    foreign: foreign::Foreign,
+    history_floor: Seq,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -184,6 +187,8 @@ impl Session {
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            foreign: foreign::Foreign::load(&loaded),
+            history_floor: loaded.history_floor(),
             launches,
             launch_sender,
             clients: HashMap::new(),
