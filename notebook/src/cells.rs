@@ -17,7 +17,10 @@ const BODY: &str = "body";
 
 /// The source a notebook shows for a cell, and what to keep to get the cell's text back from it.
 pub(crate) fn shown(cell: &Cell<'_>, recorded: Option<&str>) -> (String, Map<String, Value>) {
-    let source = recorded.map_or_else(|| source_of(cell.kind, cell.body), str::to_owned);
+    let plain = source_of(cell.kind, cell.body);
+    let source = recorded
+        .filter(|source| body_of(cell.kind, source) == cell.body)
+        .map_or(plain, str::to_owned);
     let mut ours = Map::new();
     if cell.marker != cell.kind.marker() {
         ours.insert(MARKER.to_owned(), json!(cell.marker));

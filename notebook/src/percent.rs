@@ -166,20 +166,16 @@ pub(crate) fn source_of(kind: Kind, body: &str) -> String {
     }
 }
 
-/// The body of a cell that shows this source.
+/// The body of a cell that shows this source; it ends in a newline.
 pub(crate) fn body_of(kind: Kind, source: &str) -> String {
-    let mut body: String = match kind {
-        Kind::Code => source.to_owned(),
-        Kind::Markdown | Kind::Raw if source.is_empty() => "# ".to_owned(),
+    match kind {
+        Kind::Code if source.ends_with('\n') => source.to_owned(),
+        Kind::Code => format!("{source}\n"),
         Kind::Markdown | Kind::Raw => source
-            .split_inclusive('\n')
-            .map(|line| format!("# {line}"))
+            .split('\n')
+            .map(|line| format!("# {line}\n"))
             .collect(),
-    };
-    if !body.ends_with('\n') {
-        body.push('\n');
     }
-    body
 }
 
 fn uncommented(line: &str) -> &str {

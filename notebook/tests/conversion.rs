@@ -1,6 +1,8 @@
 //! Files converted there and back: what a user has must come back byte for byte, and what cannot be
 //! converted must leave no trace.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fs, path::PathBuf};
 
 use proptest::prelude::*;
@@ -209,7 +211,7 @@ fn a_notebook_comes_back_with_all_it_had() {
     assert!(
         project
             .read("sub.py")
-            .starts_with("# %% [markdown]\n# # Title\n# \n# text\n# %%\nprint(1)\n# %%\n%mat")
+            .starts_with("# %% [markdown]\n# # Title\n# \n# text\n# \n# %%\nprint(1)\n# %%\n%mat")
     );
     project.export("sub.py", "b.ipynb").unwrap();
     let mut back = project.json("b.ipynb");

@@ -168,9 +168,10 @@ impl KernelProcess {
             if !self.process.handle().is_alive() {
                 break;
             }
-            // The leader lives, so the group's number is still its own.
-            if let Some(group) = group {
-                kill_process_group(group, signal).ok();
+            // The leader lives, so the group's number is still its own; one that another program
+            // started may lead none.
+            if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
+                self.process.handle().signal(signal).ok();
             }
             timeout(wait, self.ended()).await.ok();
         }
