@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, daemon::DaemonArgs, interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs,
-    restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs,
-    worker::WorkerArgs,
+    attach::AttachArgs, daemon::DaemonArgs, export::ExportArgs, import::ImportArgs,
+    interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs, restart::RestartArgs, run::RunArgs,
+    shutdown::ShutdownArgs, status::StatusArgs, worker::WorkerArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Restart(RestartArgs),
     Kill(KillArgs),
     Shutdown(ShutdownArgs),
+    Import(ImportArgs),
+    Export(ExportArgs),
     Daemon(DaemonArgs),
     /// Print the version
     Version,
@@ -151,6 +153,8 @@ mod tests {
             &["tithon", "status", "--session", "s"],
             &["tithon", "kill", "--session", "s"],
             &["tithon", "version"],
+            &["tithon", "import", "a.ipynb", "a.py", "--workdir", "."],
+            &["tithon", "export", "a.py", "a.ipynb"],
         ] {
             if let Err(err) = Arguments::try_parse_from(good) {
                 panic!("{good:?}: {err}");

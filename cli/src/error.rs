@@ -61,6 +61,9 @@ pub(crate) enum CliError {
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
+    /// Nothing was converted.
+    #[error(transparent)]
+    Notebook(#[from] tithon_notebook::NotebookError),
     /// A file of the user's cannot be read.
     #[error("{path} cannot be read: {source}")]
     Read { path: PathBuf, source: io::Error },

@@ -14,4 +14,5 @@ pub mod lock;
 pub mod naming;
 pub mod paths;
 pub mod process;
+pub mod python_kernel;
 pub mod readiness;

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use crate::{
     House, Shutdown,
     client::{Client, Dismissal, Heard},
+    exchange,
     framewise::Framewise,
     handover::hand_over,
     session::{Demand, Session},
@@ -121,6 +122,10 @@ async fn answer(client: &mut Client, house: &House, text: String) -> Turn {
         } else {
             Shutdown::Alone
         }),
+        Call {
+            op: Op::Convert(wish),
+            ..
+        } => told(exchange::convert(client, house, wish).await),
         Call { .. } => Turn::Next,
     }
 }

@@ -17,6 +17,7 @@ mod conversation;
 mod deaths;
 mod discover;
 mod doorstep;
+mod exchange;
 mod framewise;
 mod handover;
 mod handshake;

@@ -16,6 +16,7 @@ use tithon_ipc::{
     files::{self, KernelRecord, WorkerRecord},
     lock::Lock,
     process::WatchedProcess,
+    python_kernel::PythonKernel,
 };
 use tokio::{
     net::UnixStream,
@@ -46,6 +47,7 @@ pub(crate) fn kernel_lives(dir: &Path) -> bool {
         .ok()
         .and_then(|record| record.process.open().ok().flatten())
         .is_some()
+        || matches!(PythonKernel::find(dir), Ok(PythonKernel::Proven(_)))
 }
 
 /// A worker that was alive when it was found.

@@ -44,6 +44,7 @@ pub(crate) enum Shutdown {
 #[derive(Clone)]
 pub(crate) struct House {
     pub(crate) registry: Registry,
+    pub(crate) home: Home,
     pub(crate) sessions: PathBuf,
     pub(crate) closing: Closing,
     pub(crate) shutdown: mpsc::Sender<Shutdown>,
@@ -91,6 +92,7 @@ async fn supervise(home: Home, options: Options, claim: Claim) -> Result<(), Sup
     let settling = tokio::spawn(settle(found));
     let house = House {
         registry: registry.clone(),
+        home: home.clone(),
         sessions: home.sessions(),
         closing: Closing(closing),
         shutdown,

@@ -23,7 +23,8 @@ use crate::{
     living::{FindError, Living},
 };
 
-/// How long a worker may take until its control socket listens; its kernel is no part of that.
+/// How long a worker may take until its control socket listens, counted anew from every word that
+/// it is at work; its kernel is no part of that.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The longest line a worker may say, in bytes.
 const LINE_MAX: u64 = 8 << 10;
@@ -170,14 +171,14 @@ impl Spawner {
         }
         let mut child = command.spawn().map_err(failed)?;
         self.restore_descriptors(&child);
-        let said = timeout(READY_LIMIT, first_line(&mut child)).await;
+        let said = last_line(&mut child).await;
         let verdict = match said.as_deref().map(str::trim_end) {
-            Ok("ready") => Ok(()),
-            Ok(line) => match line.strip_prefix("failed: ") {
+            Some("ready") => Ok(()),
+            Some(line) => match line.strip_prefix("failed: ") {
                 Some(reason) => Err(StartError::Failed(reason.to_owned())),
                 None => Err(StartError::Ended(last_words(dir, said_before))),
             },
-            Err(_) => {
+            None => {
                 // Else it might take the session long after its clients were told otherwise.
                 drop(child.start_kill());
                 Err(StartError::Slow)
@@ -203,16 +204,24 @@ impl Spawner {
     }
 }
 
-/// The line, or as much of one as came before the end.
-async fn first_line(child: &mut Child) -> String {
-    let mut line = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let mut stdout = BufReader::with_capacity(256, stdout).take(LINE_MAX);
-        if let Err(err) = stdout.read_until(b'\n', &mut line).await {
+/// The first line that is not about being at work, or as much of one as came before the end;
+/// `None` when the worker took too long.
+async fn last_line(child: &mut Child) -> Option<String> {
+    let Some(stdout) = child.stdout.take() else {
+        return Some(String::new());
+    };
+    let mut stdout = BufReader::with_capacity(256, stdout);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut stdout).take(LINE_MAX);
+        let read = timeout(READY_LIMIT, bounded.read_until(b'\n', &mut line));
+        if let Err(err) = read.await.ok()? {
             tracing::debug!(%err, "a worker's first line cannot be read");
         }
+        if line != b"working\n" {
+            return Some(String::from_utf8_lossy(&line).into_owned());
+        }
     }
-    String::from_utf8_lossy(&line).into_owned()
 }
 
 /// Makes the directory private and says whose it is.
@@ -284,6 +293,27 @@ mod tests {
             Meta::read(&dir).unwrap().workdir,
             std::env::current_dir().unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn a_worker_at_work_is_waited_for() {
+        let says = async |script: &str| {
+            let mut shell = Command::new("sh");
+            let mut child = shell
+                .args(["-c", script])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let said = last_line(&mut child).await;
+            child.wait().await.unwrap();
+            said.unwrap()
+        };
+        assert_eq!(
+            says("echo working; echo working; echo ready").await,
+            "ready\n"
+        );
+        assert_eq!(says("echo working; echo failed: so").await, "failed: so\n");
+        assert_eq!(says("echo working").await, "", "it ended");
     }
 
     #[test]

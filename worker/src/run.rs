@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
+    sync::mpsc::RecvTimeoutError,
     time::Duration,
 };
 
@@ -38,6 +39,9 @@ const COMMANDS_MAX: usize = 64;
 /// How long clients have to hear that the worker ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How often a worker that is not ready says that it is at work.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
 /// How long somebody may look at the lock.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -58,7 +62,8 @@ enum StartError {
 
 /// Runs the worker of the session in `dir` until the session ends.
 ///
-/// Says `ready` on stdout once its control socket listens, or `failed: …`.
+/// Says `ready` on stdout once its control socket listens, or `failed: …`; before that `working`
+/// now and then, should the journal take its time.
 pub fn run(home: Home, dir: PathBuf) -> ExitCode {
     // A session of its own: no terminal, service manager or supervisor takes this process down
     // with itself. It is already one where a service manager made it so.
@@ -81,6 +86,22 @@ fn report(line: &str) {
         .ok();
 }
 
+/// Does what may take minutes, as copying a large journal of the Python program does, and lets
+/// whoever started the worker know that it has not hung.
+fn at_work<T>(work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (working, done) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            while done.recv_timeout(SIGN_OF_LIFE) == Err(RecvTimeoutError::Timeout) {
+                report("working");
+            }
+        });
+        let result = work();
+        drop(working);
+        result
+    })
+}
+
 struct Worker {
     place: Place,
     journal: Journal,
@@ -93,7 +114,8 @@ fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
     let lock = take_lock(&dir)?;
     let meta = Meta::read(&dir).map_err(|err| StartError::Meta(err.to_string()))?;
     let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
-    let (journal, loaded, events) = Journal::open(&dir.join("journal.db"), id.as_str())?;
+    let (journal, loaded, events) =
+        at_work(|| Journal::open(&dir.join("journal.db"), id.as_str()))?;
     let key = id.key();
     let place = Place {
         home,

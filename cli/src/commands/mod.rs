@@ -2,6 +2,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod daemon;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod interrupt;
 pub(crate) mod kill;
 pub(crate) mod ps;
@@ -44,6 +46,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Restart(args) => wait(restart::run(&args, &link()?))?,
         Command::Kill(args) => wait(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => wait(shutdown::run(&args, &link()?))?,
+        Command::Import(args) => import::run(&args)?,
+        Command::Export(args) => wait(export::run(&args, &link()?))?,
         Command::Daemon(args) => daemon::run(&args)?,
         Command::Version => version::run()?,
         Command::Worker(args) => return worker::run(args),

@@ -59,11 +59,27 @@ pub enum Frame<'a> {
     KernelKilled { ok: bool, session: &'a Value },
     /// The supervisor ends.
     ShuttingDown,
+    /// The other file is written.
+    NotebookConverted {
+        cells: usize,
+        destination: &'a str,
+        /// Images that were gone or changed and were left out; Tithon's own addition.
+        #[serde(skip_serializing_if = "is_zero")]
+        missing_images: usize,
+    },
     /// The status of every session.
     StatusReply {
         daemon_pid: u32,
         sessions: &'a [Box<RawValue>],
     },
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Frame<'_> {

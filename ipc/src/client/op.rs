@@ -93,6 +93,8 @@ pub enum Op {
     KillKernel { target: Option<SessionId> },
     /// End the supervisor.
     Shutdown { kill_kernels: bool },
+    /// Convert a notebook to a Python file, or the other way round.
+    Convert(NotebookWish),
 }
 
 impl Op {
@@ -111,9 +113,32 @@ impl Op {
             Self::Status { .. }
             | Self::Interrupt
             | Self::KillKernel { .. }
-            | Self::Shutdown { .. } => false,
+            | Self::Shutdown { .. }
+            | Self::Convert(_) => false,
         }
     }
+}
+
+/// Two files and the project they belong to; the supervisor's own directory means nothing to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotebookWish {
+    /// Which becomes which.
+    pub direction: Direction,
+    /// The file to read.
+    pub source: PathBuf,
+    /// The file to write.
+    pub destination: PathBuf,
+    /// The project's folder.
+    pub workdir: PathBuf,
+}
+
+/// Which becomes which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A notebook becomes a Python file.
+    Import,
+    /// A Python file becomes a notebook.
+    Export,
 }
 
 /// Cells to run one after the other.
@@ -246,6 +271,8 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         "shutdown" => Op::Shutdown {
             kill_kernels: values::truth(fields, "kill_kernels", false),
         },
+        "import_notebook" => Op::Convert(notebook(fields, Direction::Import)?),
+        "export_notebook" => Op::Convert(notebook(fields, Direction::Export)?),
         name => match QuestionKind::named(name) {
             Some(kind) => Op::Ask(Question::from_fields(kind, fields)?),
             None => return Ok(None),
@@ -283,6 +310,19 @@ fn binding(fields: &Map<String, Value>) -> Result<Binding, FieldError> {
         session,
         workdir,
         launch,
+    })
+}
+
+fn notebook(fields: &Map<String, Value>, direction: Direction) -> Result<NotebookWish, FieldError> {
+    let path = |name| match values::text(fields, name)? {
+        Some(path) if path.starts_with('/') && !path.contains('\0') => Ok(PathBuf::from(path)),
+        _ => Err(format!("\"{name}\" must be an absolute path")),
+    };
+    Ok(NotebookWish {
+        direction,
+        source: path("source")?,
+        destination: path("destination")?,
+        workdir: path("workdir")?,
     })
 }
 
@@ -372,6 +412,14 @@ mod tests {
             (r#"{"op": "execute_batch", "cells": [1]}"#, "\"cells\""),
             (r#"{"op": "clear_output", "exec_ids": [1]}"#, "\"exec_ids\""),
             (r#"{"op": "attach", "launch": {"env": 3}}"#, "\"launch\""),
+            (
+                r#"{"op": "import_notebook", "source": "/a.ipynb", "destination": "a.py", "workdir": "/"}"#,
+                "\"destination\"",
+            ),
+            (
+                r#"{"op": "export_notebook", "source": "/a.py"}"#,
+                "\"destination\"",
+            ),
         ] {
             match Parsed::from_text(malformed) {
                 Parsed::Malformed(reason) => assert!(reason.contains(names), "{reason}"),

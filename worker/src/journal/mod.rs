@@ -3,6 +3,7 @@
 //! One thread owns the database. It commits what the session sends, in order, and answers reads
 //! between commits. A row exists for clients only once its transaction is committed.
 
+mod migrate;
 mod read;
 mod record;
 mod schema;
@@ -54,9 +55,50 @@ pub enum JournalError {
         found: i64,
         known: i64,
     },
+    /// What is in the file is no journal, or not all of it.
+    #[error(
+        "the journal {path} is damaged ({what}); it was left as it is\nhint: `sqlite3 {path} .recover | sqlite3 recovered.db` saves what can be read; put that in its place, or move the journal away to begin a new one"
+    )]
+    Damaged { path: String, what: String },
+    /// An older journal cannot be copied before it is changed.
+    #[error(
+        "the journal {path} is the Python program's and must be copied before it is taken over: that needs {needed} MiB, and {free} MiB are free\nhint: free some space, or move the journal away to begin a new one"
+    )]
+    NoRoom {
+        path: String,
+        needed: u64,
+        free: u64,
+    },
     /// The journal's thread is gone: a defect, or out of memory.
     #[error("the journal's thread ended")]
     Gone,
+}
+
+impl JournalError {
+    fn of_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match source.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::damaged(path, source.to_string()),
+            _ => Self::Sqlite {
+                path: path.display().to_string(),
+                source,
+            },
+        }
+    }
+
+    fn damaged(path: &Path, what: String) -> Self {
+        Self::Damaged {
+            path: path.display().to_string(),
+            what,
+        }
+    }
+
+    fn of_io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            source,
+        }
+    }
 }
 
 /// What the journal tells the session, in the order in which it happened.
@@ -118,20 +160,13 @@ impl Journal {
         path: &Path,
         session_id: &str,
     ) -> Result<(Self, Loaded, tokio_mpsc::UnboundedReceiver<JournalEvent>), JournalError> {
-        let failed = |source| JournalError::Sqlite {
-            path: path.display().to_string(),
-            source,
-        };
         let connection = schema::open(path, session_id)?;
-        let loaded = read::load(&connection).map_err(failed)?;
+        let loaded =
+            read::load(&connection).map_err(|source| JournalError::of_sqlite(path, source))?;
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = tokio_mpsc::unbounded_channel();
-        thread::spawn(connection, inbox, events, loaded.logical_bytes).map_err(|source| {
-            JournalError::Io {
-                path: path.display().to_string(),
-                source,
-            }
-        })?;
+        thread::spawn(connection, inbox, events, loaded.logical_bytes)
+            .map_err(|source| JournalError::of_io(path, source))?;
         Ok((Self { commands }, loaded, outbox))
     }
 

@@ -53,6 +53,13 @@ pub struct Loaded {
     pub logical_bytes: i64,
 }
 
+impl Loaded {
+    /// The highest seq that retention has deleted, 0 for none.
+    pub fn history_floor(&self) -> Seq {
+        number(&self.meta, "history_floor")
+    }
+}
+
 /// An execution as the snapshot shows it; finished ones are spliced from this text.
 #[derive(Clone, Debug)]
 pub struct StoredExecution {

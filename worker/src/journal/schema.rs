@@ -8,7 +8,7 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Durat
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::JournalError;
+use super::{JournalError, migrate};
 
 /// `PRAGMA user_version`; 0 is the Python program's layout, which lacks our columns.
 const LAYOUT: i64 = 1;
@@ -60,19 +60,30 @@ pub(super) fn open(path: &Path, session_id: &str) -> Result<Connection, JournalE
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
-        .map_err(|source| JournalError::Io {
+        .map_err(|source| JournalError::of_io(path, source))?;
+    let failed = |source| JournalError::of_sqlite(path, source);
+    let (mut connection, found) = connect(path).map_err(failed)?;
+    if found > LAYOUT {
+        return Err(JournalError::Newer {
             path: path.display().to_string(),
-            source,
-        })?;
-    prepare(path, session_id).map_err(|source| JournalError::Sqlite {
-        path: path.display().to_string(),
-        source,
-    })?
+            found,
+            known: LAYOUT,
+        });
+    }
+    if found < LAYOUT {
+        if migrate::is_older(&connection).map_err(failed)? {
+            migrate::run(&mut connection, path, session_id)?;
+        } else {
+            create(&mut connection, session_id).map_err(failed)?;
+        }
+    }
+    Ok(connection)
 }
 
-fn prepare(path: &Path, session_id: &str) -> rusqlite::Result<Result<Connection, JournalError>> {
+/// A connection as a journal needs it, and the layout it found.
+fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags)?;
     // Tools read while we write; they must not make a commit fail.
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -80,39 +91,51 @@ fn prepare(path: &Path, session_id: &str) -> rusqlite::Result<Result<Connection,
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > LAYOUT {
-        return Ok(Err(JournalError::Newer {
-            path: path.display().to_string(),
-            found,
-            known: LAYOUT,
-        }));
-    }
-    if found < LAYOUT {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(TABLES)?;
-        transaction.execute_batch(&messages_table(session_id))?;
-        for (table, column) in ADDED {
-            add_column(&transaction, table, column)?;
-        }
-        transaction.execute_batch(INDEXES)?;
-        super::write::meta(&transaction, "session_id", session_id)?;
-        transaction.pragma_update(None, "user_version", LAYOUT)?;
-        transaction.commit()?;
-    }
-    Ok(Ok(connection))
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok((connection, found))
 }
 
-/// One database holds one session, so its name is computed rather than stored with every message.
-fn messages_table(session_id: &str) -> String {
-    format!(
+fn create(connection: &mut Connection, session_id: &str) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    // One database holds one session, so its name is computed rather than stored with every message.
+    transaction.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS messages(
-            msg_seq INTEGER PRIMARY KEY AUTOINCREMENT,
-            session_id TEXT GENERATED ALWAYS AS ('{}') VIRTUAL,
+            msg_seq INTEGER PRIMARY KEY AUTOINCREMENT, {},
             exec_id TEXT, msg_type TEXT, content_json TEXT, artifact_ref TEXT,
             target_exec TEXT, ts REAL, wire BLOB);",
+        session_column(session_id)
+    ))?;
+    add_tables_and_columns(&transaction)?;
+    add_indexes(&transaction)?;
+    stamp(&transaction, session_id)?;
+    transaction.commit()
+}
+
+/// The definition of `messages.session_id`.
+pub(super) fn session_column(session_id: &str) -> String {
+    format!(
+        "session_id TEXT GENERATED ALWAYS AS ('{}') VIRTUAL",
         session_id.replace('\'', "''")
     )
+}
+
+/// Makes every table but `messages`, and adds the columns that an older journal lacks.
+pub(super) fn add_tables_and_columns(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(TABLES)?;
+    for (table, column) in ADDED {
+        add_column(connection, table, column)?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_indexes(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(INDEXES)
+}
+
+/// Says whose journal it is and that its layout is ours: the last step of making it so.
+pub(super) fn stamp(connection: &Connection, session_id: &str) -> rusqlite::Result<()> {
+    super::write::meta(connection, "session_id", session_id)?;
+    connection.pragma_update(None, "user_version", LAYOUT)
 }
 
 fn add_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<()> {

@@ -16,7 +16,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tithon_ipc::{
     files::{KernelRecord, write_atomic},
-    process::{ProcessIdentity, WatchedProcess},
+    process::{ProcessHandle, ProcessIdentity, WatchedProcess},
+    python_kernel::PythonKernel,
 };
 use tokio::time::{sleep, timeout};
 
@@ -120,12 +121,16 @@ impl KernelProcess {
     /// # Errors
     /// When `/proc` or a pidfd is refused.
     pub fn adopt(dir: &Path) -> io::Result<Option<Self>> {
-        let record = match KernelRecord::read(dir) {
-            Ok(record) => record,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let handle = match KernelRecord::read(dir) {
+            Ok(record) => record.process.open()?,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(err),
         };
-        let Some(handle) = record.process.open()? else {
+        let handle = match handle {
+            Some(handle) => Some(handle),
+            None => left_by_python(dir)?,
+        };
+        let Some(handle) = handle else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -175,9 +180,10 @@ impl KernelProcess {
             if !self.process.handle().is_alive() {
                 break;
             }
-            // The leader lives, so the group's number is still its own.
-            if let Some(group) = group {
-                kill_process_group(group, signal).ok();
+            // The leader lives, so the group's number is still its own; one that another program
+            // started may lead none.
+            if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
+                self.process.handle().signal(signal).ok();
             }
             timeout(wait, self.ended()).await.ok();
         }
@@ -186,6 +192,26 @@ impl KernelProcess {
         }
         sweep(dir).await;
     }
+}
+
+/// The kernel of the Python program, recorded as ours once it is proven to be that.
+fn left_by_python(dir: &Path) -> io::Result<Option<ProcessHandle>> {
+    let process = match PythonKernel::find(dir)? {
+        PythonKernel::Proven(process) => process,
+        PythonKernel::Unproven(pid, reason) => {
+            tracing::warn!(
+                pid,
+                "kernel.pid names a process that is left alone, since {reason}: the session begins with a fresh kernel"
+            );
+            return Ok(None);
+        }
+        PythonKernel::None => return Ok(None),
+    };
+    let handle = process.open()?;
+    if handle.is_some() {
+        KernelRecord { process }.write(dir)?;
+    }
+    Ok(handle)
 }
 
 /// Ends what a session's kernel left behind, by proof of the mark in each process's environment.

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::{
     Ending, Session,
     death::Remains,
+    inherited,
     kernel::{Capture, Kernel, KernelSlot, Origin},
     spool::Spool,
 };
@@ -265,13 +266,20 @@ impl Session {
         })?;
         let launch = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
             .ok()
-            .and_then(|stored| stored.launch)
-            .unwrap_or_default();
+            .and_then(|stored| stored.launch);
+        let launch = match launch {
+            Some(launch) if !inherited::is_inherited(&connection) => launch,
+            _ => inherited::launch(),
+        };
         let pid = process.pid();
         let capture = self.old_capture(&launch, pid);
-        let (channels, incoming) = Channels::open(&connection, &self.identity())
-            .map_err(|err| failed("its channels", &err))?;
-        let signer = Signer::new(&connection.key, self.identity());
+        let identity = match &self.inherited_identity {
+            Some(identity) if inherited::is_inherited(&connection) => identity.clone(),
+            _ => self.identity(),
+        };
+        let (channels, incoming) =
+            Channels::open(&connection, &identity).map_err(|err| failed("its channels", &err))?;
+        let signer = Signer::new(&connection.key, identity);
         let kernel = Kernel::new(process, channels, signer, launch, capture, Origin::Adopted);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));

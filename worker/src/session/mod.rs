@@ -10,6 +10,7 @@ mod control;
 mod death;
 mod foreign;
 mod ingest;
+mod inherited;
 mod kernel;
 mod launch;
 mod lifecycle;
@@ -147,6 +148,9 @@ pub(crate) struct Session {
     /// What has come of a kernel that is read over zmq, and what of that is journaled.
     numbering: Numbering,
     journaled_numbering: Numbering,
+    /// As whom the Python program spoke to the kernel it left, if it did.
+    inherited_identity: Option<String>,
+    history_floor: Seq,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -218,6 +222,8 @@ impl Session {
             journaled_numbering: numbering.clone(),
             numbering,
             greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
+            inherited_identity: inherited::identity(&loaded),
+            history_floor: loaded.history_floor(),
             launches,
             launch_sender,
             clients: HashMap::new(),

@@ -114,6 +114,7 @@ impl Session {
             | Op::RestartKernel
             | Op::KillKernel { .. }
             | Op::Status { .. }
+            | Op::Convert(_)
             | Op::Shutdown { .. } => {
                 unreachable_op(&op);
             }

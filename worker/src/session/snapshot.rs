@@ -110,6 +110,6 @@ impl Session {
 
     /// The highest seq that retention has deleted.
     pub(super) fn history_floor(&self) -> Seq {
-        0
+        self.history_floor
     }
 }

@@ -1,0 +1,95 @@
+//! `tithon import`: a notebook becomes a Python file, here and now: nobody else is needed.
+
+use std::{
+    env, io,
+    path::{self, Path, PathBuf},
+};
+
+use clap::Args;
+use tithon_ipc::client::Frame;
+use tithon_notebook::{Conversion, Converted};
+
+use super::print_reply;
+use crate::{error::CliError, exit::Exit};
+
+/// Turn a notebook into a Python file whose cells begin with # %%
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The notebook
+    #[arg(value_name = "SRC.ipynb")]
+    source: PathBuf,
+
+    /// The file to write; it must not exist
+    #[arg(value_name = "DST.py")]
+    destination: PathBuf,
+
+    /// The project that the file belongs to: outputs go to .tithon in it
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+}
+
+/// Converts and says what was written.
+///
+/// # Errors
+/// When the notebook cannot be converted.
+pub(crate) fn run(args: &ImportArgs) -> Result<Exit, CliError> {
+    let workdir = args.workdir.as_deref();
+    let conversion = conversion(&args.source, &args.destination, &args.destination, workdir)?;
+    tell(&tithon_notebook::import(&conversion)?)
+}
+
+/// What to convert, by absolute paths. A project that is not named is where we are, or where its
+/// Python file is if that is elsewhere.
+pub(super) fn conversion(
+    source: &Path,
+    destination: &Path,
+    python: &Path,
+    workdir: Option<&Path>,
+) -> Result<Conversion, CliError> {
+    let absolute = |path: &Path| path::absolute(path).map_err(here);
+    let python = absolute(python)?;
+    let folder = python.parent().unwrap_or(&python);
+    let workdir = match workdir {
+        Some(named) => absolute(named)?,
+        None => {
+            let current = env::current_dir().map_err(here)?;
+            let is_inside = folder
+                .canonicalize()
+                .is_ok_and(|folder| folder.starts_with(&current));
+            if is_inside {
+                current
+            } else {
+                folder.to_owned()
+            }
+        }
+    };
+    Ok(Conversion {
+        source: absolute(source)?,
+        destination: absolute(destination)?,
+        workdir,
+    })
+}
+
+fn here(source: io::Error) -> CliError {
+    CliError::System {
+        doing: "find out where this command runs",
+        source,
+    }
+}
+
+/// Prints the result as the supervisor would put it.
+pub(super) fn tell(converted: &Converted) -> Result<Exit, CliError> {
+    let frame = Frame::NotebookConverted {
+        cells: converted.cells,
+        destination: &converted.destination.to_string_lossy(),
+        missing_images: converted.missing_images,
+    };
+    print_result(&frame.to_text())
+}
+
+/// Prints a result frame's own fields.
+pub(super) fn print_result(frame: &str) -> Result<Exit, CliError> {
+    // Its name is the connection's business.
+    print_reply(&frame.replacen(r#""op": "notebook_converted", "#, "", 1))?;
+    Ok(Exit::Success)
+}
