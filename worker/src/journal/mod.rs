@@ -3,21 +3,32 @@
 //! One thread owns the database. It commits what the session sends, in order, and answers reads
 //! between commits. A row exists for clients only once its transaction is committed.
 
+mod artifacts;
 mod read;
 mod record;
+pub(crate) mod retention;
 mod schema;
 mod thread;
 mod wire;
 mod write;
 
-use std::{path::Path, sync::mpsc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+};
 
+pub use artifacts::LoadedArtifacts;
 pub use read::{Loaded, StoredExecution, StoredRow};
-pub use record::{Change, Content, NewExecution, Row, Status, Traffic, Transaction};
+pub use record::{Change, Content, NewExecution, Row, Status, TakenImage, Traffic, Transaction};
+pub use retention::{Retained, Retention};
 use tithon_ipc::ids::{ExecId, Seq};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-pub use wire::{Channel, date_of, now, rebuild};
+pub use wire::{Channel, Rebuilt, date_of, now, rebuild};
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +66,8 @@ pub enum JournalEvent {
     Committed(Transaction, Vec<(ExecId, StoredFold)>),
     /// Every execution, for the client of the ticket; in step with the commits before it.
     Snapshot(u64, Vec<StoredExecution>),
+    /// A step of a retention pass is done.
+    Retained(Retained),
     /// The transaction cannot be written for now; it is kept and tried again.
     Stalled(String),
     /// The stalled transaction went through.
@@ -82,6 +95,8 @@ pub struct EventFrame {
 enum Command {
     Commit(Transaction),
     Snapshot(u64),
+    Retain(Retention),
+    RetainOn,
     Events {
         after: Seq,
         through: Seq,
@@ -96,6 +111,7 @@ enum Command {
 pub struct Journal {
     // Unbounded, yet short: one commit is under way at a time, and each client waits for its read.
     commands: mpsc::Sender<Command>,
+    logical_bytes: Arc<AtomicI64>,
 }
 
 impl Journal {
@@ -115,13 +131,18 @@ impl Journal {
         let loaded = read::load(&connection).map_err(failed)?;
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = tokio_mpsc::unbounded_channel();
-        thread::spawn(connection, inbox, events, loaded.logical_bytes).map_err(|source| {
+        let logical_bytes = Arc::new(AtomicI64::new(loaded.logical_bytes));
+        thread::spawn(connection, inbox, events, Arc::clone(&logical_bytes)).map_err(|source| {
             JournalError::Io {
                 path: path.display().to_string(),
                 source,
             }
         })?;
-        Ok((Self { commands }, loaded, outbox))
+        let journal = Self {
+            commands,
+            logical_bytes,
+        };
+        Ok((journal, loaded, outbox))
     }
 
     /// Commits a transaction; [`JournalEvent::Committed`] follows, however long the disk is full.
@@ -132,6 +153,16 @@ impl Journal {
     /// Reads every execution; [`JournalEvent::Snapshot`] follows, in step with the commits.
     pub fn snapshot(&self, ticket: u64) {
         self.send(Command::Snapshot(ticket));
+    }
+
+    /// Begins a retention pass; [`JournalEvent::Retained`] follows.
+    pub fn retain(&self, retention: Retention) {
+        self.send(Command::Retain(retention));
+    }
+
+    /// Goes on with the retention pass, behind whatever was sent meanwhile.
+    pub fn retain_on(&self) {
+        self.send(Command::RetainOn);
     }
 
     /// The events after one seq and through another, oldest first, about `max_bytes` of them.
@@ -149,6 +180,11 @@ impl Journal {
             reply,
         });
         answer.await.map_err(|_| JournalError::Gone)
+    }
+
+    /// UTF-8 bytes of contents, code and folds in committed rows (PROTOCOL §8).
+    pub fn logical_bytes(&self) -> i64 {
+        self.logical_bytes.load(Ordering::Relaxed)
     }
 
     /// Writes everything to the disk and closes the database.

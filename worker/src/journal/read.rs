@@ -10,7 +10,7 @@ use tithon_ipc::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{EventFrame, StoredFold};
+use super::{EventFrame, LoadedArtifacts, StoredFold, artifacts};
 
 /// What a session goes on from.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Loaded {
     pub last_exec: u64,
     /// How many executions there are.
     pub executions: u64,
+    /// How many of them are imported from a sidecar.
+    pub imported: u64,
     /// Executions that are queued or running, in order.
     pub open: Vec<StoredExecution>,
     /// Rows that no stored fold holds yet, in order.
@@ -39,8 +41,12 @@ pub struct Loaded {
     pub prompt: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
-    /// Comm rows since the newest restart of the kernel, in order.
+    /// The seq of the newest restart of the kernel, 0 where there was none.
+    pub comms_after: Seq,
+    /// Comm rows since then, in order.
     pub comms: Vec<StoredRow>,
+    /// The artifacts, and what shows them.
+    pub artifacts: LoadedArtifacts,
     /// Bytes of code, content and folds.
     pub logical_bytes: i64,
 }
@@ -196,6 +202,11 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             ))
         },
     )?;
+    let imported = connection.query_row(
+        "SELECT count(*) FROM executions WHERE imported = 1",
+        [],
+        |row| row.get::<_, i64>(0),
+    )?;
     let folds_at: Seq = number(&meta, "folds_at");
     let unfolded = rows(
         connection,
@@ -240,7 +251,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         if running.is_some() { last_started.unwrap_or(0) } else { max_seq },
     )?
     .pop();
-    let since = kernel_events
+    let comms_after = kernel_events
         .iter()
         .find(|row| row.content.contains("\"restarted\"") || row.content.contains("\"replaced\""))
         .map_or(0, |row| row.seq);
@@ -249,22 +260,25 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         &format!(
             "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close') ORDER BY msg_seq"
         ),
-        since,
+        comms_after,
     )?;
     Ok(Loaded {
         max_seq,
         last_exec,
         executions,
+        imported: imported.unsigned_abs(),
         open,
         unfolded,
         folds,
         displays: displays(connection)?,
+        artifacts: artifacts::load(connection)?,
         logical_bytes: number(&meta, "logical_bytes"),
         meta,
         kernel_events,
         last_started,
         running_seen,
         prompt,
+        comms_after,
         comms,
     })
 }

@@ -4,6 +4,7 @@
 //! each is handled to its end before the next. What the outside sees follows from commits only:
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
+mod artifacts;
 mod control;
 mod ingest;
 mod kernel;
@@ -11,6 +12,8 @@ mod launch;
 mod lifecycle;
 mod ops;
 mod queue;
+mod retention;
+mod sidecar;
 mod snapshot;
 mod spool;
 mod status;
@@ -28,6 +31,8 @@ use std::{
 use kernel::{Kernel, KernelSlot};
 use launch::LaunchEvent;
 use queue::{Queued, Running};
+use retention::History;
+use sidecar::{Publication, Published};
 use store::{Effect, LiveFold};
 use tithon_ipc::{
     client::{LaunchWish, Op},
@@ -41,10 +46,12 @@ use tokio::{
 };
 
 use crate::{
+    artifacts::Artifacts,
     client::{Answer, ClientId, Link},
     feed::Feed,
     journal::{Journal, JournalEvent, Loaded, Transaction},
     settings::Settings,
+    sidecar::Sidecar,
     widgets::WidgetMirror,
 };
 
@@ -116,6 +123,15 @@ pub(crate) struct Session {
     folds_due: Option<Instant>,
     displays: HashMap<String, ExecId>,
     widgets: WidgetMirror,
+    publication: Option<Publication>,
+    published: mpsc::UnboundedReceiver<Published>,
+    published_sender: mpsc::UnboundedSender<Published>,
+    history: History,
+    artifacts: Artifacts,
+    /// When to remove the images that nothing shows.
+    reclaim_due: Option<Instant>,
+    /// Whether images cannot be put in files, and clients know.
+    outputs_refused: bool,
     stalled: Option<String>,
 
     // What runs.
@@ -157,13 +173,15 @@ impl Session {
         place: Place,
         settings: Settings,
         journal: Journal,
-        loaded: Loaded,
+        mut loaded: Loaded,
         feed: Rc<Feed>,
     ) -> Self {
+        let artifacts = std::mem::take(&mut loaded.artifacts.known);
         let (launch_sender, launches) = mpsc::unbounded_channel();
+        let (published_sender, published) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
+        let publication = Publication::of(Sidecar::of(&place.id, &place.workdir), &loaded);
         let mut session = Self {
-            settings,
             journal,
             feed,
             last_seq: loaded.max_seq,
@@ -175,6 +193,13 @@ impl Session {
             folds_due: None,
             displays: HashMap::new(),
             widgets: WidgetMirror::default(),
+            history: History::load(&loaded, &settings),
+            publication,
+            published,
+            published_sender,
+            artifacts: Artifacts::load(&place.workdir, &place.dir, artifacts),
+            reclaim_due: None,
+            outputs_refused: false,
             stalled: None,
             executions: loaded.executions,
             last_exec: loaded.last_exec,
@@ -194,6 +219,7 @@ impl Session {
             last_touch: Instant::now(),
             ending: None,
             partings: Vec::new(),
+            settings,
             place,
         };
         session.restore(loaded);
@@ -228,6 +254,7 @@ impl Session {
                 biased;
                 Some(event) = events.recv() => self.journal_event(event),
                 Some(command) = commands.recv() => self.command(command).await,
+                Some(published) = self.published.recv() => self.sidecar_written(published),
                 Some(event) = self.launches.recv() => self.launch_event(event),
                 Some((channel, frames)) = self.kernel_events.recv() => self.zmq_message(channel, frames),
                 () = self.kernel.spool_changed() => self.spool_has_more(),
@@ -268,10 +295,18 @@ impl Session {
             .idle_timeout
             .map(|_| now + self.settings.idle_poll);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
-        [unused, barrier, idle, kernel, self.folds_due]
-            .into_iter()
-            .flatten()
-            .fold(far, Instant::min)
+        [
+            unused,
+            barrier,
+            idle,
+            kernel,
+            self.folds_due,
+            self.reclaim_due,
+            self.history.due,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(far, Instant::min)
     }
 
     async fn deadline_reached(&mut self) {
@@ -291,6 +326,12 @@ impl Session {
         }
         if self.folds_due.is_some_and(|due| now >= due) {
             self.store_folds();
+        }
+        if self.reclaim_due.is_some_and(|due| now >= due) {
+            self.reclaim();
+        }
+        if self.history.due.is_some_and(|due| now >= due) {
+            self.make_room();
         }
         self.kernel_deadline(now).await;
         self.collect_if_idle().await;
