@@ -1,6 +1,12 @@
-//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another.
+//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another (I7).
 
-use std::{fs, io, os::fd::OwnedFd, sync::OnceLock, time::Duration};
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitStatus,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -101,6 +107,14 @@ impl ProcessHandle {
         }
     }
 
+    /// How it ended, where Linux tells this of a process that is not our child: until its parent has
+    /// waited for it, and afterwards from 6.15 on.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        let pid = self.identity.pid;
+        crate::exit_info::of_zombie(pid, self.identity.start_time)
+            .or_else(|| crate::exit_info::of_gone(self.pidfd.as_fd()))
+    }
+
     /// Whether it still runs; a zombie does not.
     pub fn is_alive(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -161,7 +175,7 @@ pub fn boot_id() -> &'static str {
     })
 }
 
-fn start_time(stat: &str) -> Option<u64> {
+pub(crate) fn start_time(stat: &str) -> Option<u64> {
     // The command's name may hold anything, a closing bracket included: count from its last one.
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -14,7 +14,7 @@ use tithon_ipc::{
     ids::{Seq, SessionId},
     paths::Home,
 };
-use tokio::{net::UnixStream, sync::mpsc, time::Instant};
+use tokio::{net::UnixStream, sync::mpsc, task::spawn_local, time::Instant};
 use tokio_tungstenite::tungstenite::{
     self, Message, Utf8Bytes, protocol::frame::coding::CloseCode,
 };
@@ -82,7 +82,8 @@ pub(crate) struct Link {
     pub answers: mpsc::Sender<Answer>,
 }
 
-/// Serves a client that a supervisor handed over with its first operation.
+/// Serves a client that a supervisor handed over with its first operation, and tells the session
+/// when it is gone, however it went.
 pub(crate) async fn serve(
     door: Door,
     id: ClientId,
@@ -90,38 +91,44 @@ pub(crate) async fn serve(
     first: String,
     unread: Vec<u8>,
 ) {
-    let (answers, inbox) = mpsc::channel(IN_FLIGHT_MAX * 4);
-    let link = Link { id, answers };
-    let mut client = Client {
-        socket: Socket::adopt(stream, unread, &door.settings).await,
-        door,
-        link: link.clone(),
-        inbox,
-        in_flight: 0,
-        attached: None,
-        ping_due: Instant::now() + PING_INTERVAL,
-        unanswered_ping: false,
-    };
-    if client
-        .door
-        .commands
-        .send(Command::Connect(link))
-        .await
-        .is_err()
-    {
-        return;
+    let commands = door.commands.clone();
+    let task = spawn_local(async move {
+        let (answers, inbox) = mpsc::channel(IN_FLIGHT_MAX * 4);
+        let mut client = Client {
+            socket: Socket::adopt(stream, unread, &door.settings).await,
+            door,
+            id,
+            inbox,
+            in_flight: 0,
+            attached: None,
+            ping_due: Instant::now() + PING_INTERVAL,
+            unanswered_ping: false,
+        };
+        let link = Link { id, answers };
+        if client
+            .door
+            .commands
+            .send(Command::Connect(link))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let end = match client.message(&first).await {
+            Ok(()) => client.run().await,
+            Err(end) => end,
+        };
+        client.part(end).await;
+    });
+    if let Err(err) = task.await {
+        tracing::error!(client = id, "a client's task failed: {err}");
     }
-    let ended = match client.message(&first).await {
-        Ok(()) => client.run().await,
-        Err(end) => end,
-    };
-    client.part(ended).await;
-    client.door.commands.send(Command::Gone(id)).await.ok();
+    commands.send(Command::Gone(id)).await.ok();
 }
 
 struct Client {
     door: Door,
-    link: Link,
+    id: ClientId,
     socket: Socket,
     inbox: mpsc::Receiver<Answer>,
     in_flight: usize,
@@ -190,14 +197,29 @@ impl Client {
             },
             Some(Ok(Message::Close(_))) | None => Err(End::Left),
             Some(Ok(_)) => Ok(self.socket.flush().await?),
-            Some(Err(tungstenite::Error::Capacity(_))) => {
-                let message = format!("a message may have at most {MESSAGE_MAX} bytes");
+            Some(Err(err)) => Err(self.unreadable(&err).await?),
+        }
+    }
+
+    /// What a message that cannot be read costs: its sender the connection, in the words of the
+    /// supervisor.
+    async fn unreadable(&mut self, err: &tungstenite::Error) -> Result<End, End> {
+        use tungstenite::{Error, error::ProtocolError};
+        let code = match err {
+            Error::Capacity(_) => {
+                let message = format!("the message is longer than {} MiB", MESSAGE_MAX >> 20);
                 self.write_frame(&Frame::Error { message: &message })
                     .await?;
-                Err(End::Close(CloseCode::Size, "message too big".to_owned()))
+                CloseCode::Size
             }
-            Some(Err(_)) => Err(End::Left),
-        }
+            Error::Utf8(_) => CloseCode::Invalid,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_) => return Ok(End::Left),
+            _ => CloseCode::Protocol,
+        };
+        Ok(End::Close(code, String::new()))
     }
 
     async fn message(&mut self, text: &str) -> Result<(), End> {
@@ -242,7 +264,7 @@ impl Client {
     ) -> Result<(), End> {
         self.in_flight += 1;
         let command = Command::Op {
-            client: self.link.id,
+            client: self.id,
             op,
             launch,
             workdir,
@@ -340,10 +362,7 @@ impl Client {
         let (last, code, reason) = match end {
             End::Left => (None, CloseCode::Normal, String::new()),
             End::Stalled => {
-                tracing::warn!(
-                    client = self.link.id,
-                    "dropped a client that accepts nothing"
-                );
+                tracing::warn!(client = self.id, "dropped a client that accepts nothing");
                 (
                     Some(Frame::Overflow.to_text().into()),
                     CloseCode::Normal,

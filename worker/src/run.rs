@@ -17,7 +17,12 @@ use tithon_ipc::{
     paths::Home,
     process::ProcessIdentity,
 };
-use tokio::{net::UnixListener, sync::mpsc, task::LocalSet};
+use tokio::{
+    net::UnixListener,
+    sync::mpsc,
+    task::LocalSet,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     client::{Answer, ClientId, Door, Link},
@@ -148,12 +153,12 @@ impl Worker {
             settings: settings.clone(),
         };
         let mut session = Session::new(place, settings, journal, loaded, feed);
-        session.take_over().map_err(StartError::Meta)?;
+        session.take_over().await.map_err(StartError::Meta)?;
         let listening = tokio::task::spawn_local(control::listen(listener, door));
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;
 
-        // From here on the session can have another worker: the lock goes last, the promises after it.
+        // I11: from here on the session can have another worker; the lock goes last, the promises after it.
         listening.abort();
         std::fs::remove_file(&socket).ok();
         std::fs::remove_file(dir.join("worker.json")).ok();
@@ -200,8 +205,9 @@ fn listen(socket: &Path, dir: &Path) -> Result<UnixListener, StartError> {
     Ok(listener)
 }
 
-/// Takes leave of the clients. Those of a session that was killed stay connected until they go:
-/// an editor that reconnects by itself would bring the kernel back to life.
+/// Takes leave of the clients, and waits until whoever still talks to one of our tasks has heard
+/// the end. Those of a session that was killed stay connected until they go: an editor that
+/// reconnects by itself would bring the kernel back to life.
 async fn part(
     ending: Ending,
     mut inbox: mpsc::Receiver<Command>,
@@ -213,25 +219,28 @@ async fn part(
             link.answers.try_send(Answer::GoingAway).ok();
         }
     }
-    let gone = async {
-        while !clients.is_empty() {
-            match inbox.recv().await {
-                Some(Command::Gone(client)) => drop(clients.remove(&client)),
-                Some(Command::Connect(link)) => drop(clients.insert(link.id, link)),
-                Some(Command::Op { client, .. }) => {
-                    let answer = Answer::Frame(crate::session::killed().into());
-                    if let Some(link) = clients.get(&client).filter(|_| retired) {
-                        link.answers.try_send(answer).ok();
-                    }
+    let deadline = Instant::now() + FAREWELL;
+    loop {
+        let patient = retired && !clients.is_empty();
+        let command = if patient {
+            inbox.recv().await
+        } else {
+            timeout_at(deadline, inbox.recv()).await.ok().flatten()
+        };
+        // The channel closes once every task that could send has ended.
+        let Some(command) = command else {
+            return;
+        };
+        match command {
+            Command::Connect(link) => drop(clients.insert(link.id, link)),
+            Command::Gone(client) => drop(clients.remove(&client)),
+            Command::Op { client, .. } => {
+                let answer = Answer::Frame(crate::session::killed().into());
+                if let Some(link) = clients.get(&client).filter(|_| retired) {
+                    link.answers.try_send(answer).ok();
                 }
-                Some(Command::Control(..)) => {}
-                None => return,
             }
+            Command::Control(..) => {}
         }
-    };
-    if retired {
-        gone.await;
-    } else {
-        tokio::time::timeout(FAREWELL, gone).await.ok();
     }
 }

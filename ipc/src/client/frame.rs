@@ -18,7 +18,7 @@ pub enum Frame<'a> {
     /// Something failed; often the connection's last frame.
     Error { message: &'a str },
     /// Something the person should know while the connection goes on; Tithon's own addition, sent
-    /// only to clients that asked for a launch.
+    /// only to clients that have said `launch`.
     Notice { message: &'a str },
     /// Queued and durable.
     ExecuteAck {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tithon_ipc::{files::WorkerRecord, ids::SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{Ask, Demand, Found, Unavailable};
@@ -14,6 +14,10 @@ use crate::{
     living::{Living, kernel_lives},
     spawn::{Spawner, StartError, last_words, quoted},
 };
+
+/// How long a session whose workers keep ending is left alone. What ended them may be over by itself:
+/// a full disk has space again, and its kernel has more to say.
+const REST: Duration = Duration::from_secs(10);
 
 type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
 
@@ -24,20 +28,25 @@ enum State {
     Starting(Start),
     /// A worker that is watched.
     Live(Living),
-    /// Too many died. The kernel may live; the next use tries again.
-    Failed(String),
+    /// Too many died. The kernel may live; the next use tries again, and so do we after a while.
+    Failed(String, Instant),
 }
 
 enum Change {
     Started(Result<Living, StartError>),
     Ended,
+    Rested,
 }
 
 impl State {
     /// What happens next by itself. Dropped half-way it loses nothing.
     async fn change(&mut self) -> Change {
         match self {
-            Self::Absent | Self::Failed(_) => std::future::pending().await,
+            Self::Absent => std::future::pending().await,
+            Self::Failed(_, until) => {
+                sleep_until(*until).await;
+                Change::Rested
+            }
             Self::Starting(start) => Change::Started(start.as_mut().await),
             Self::Live(living) => {
                 living.ended().await;
@@ -110,7 +119,7 @@ impl Task {
                 return reply(answer, Ok(Some(Arc::clone(living.record()))));
             }
             (State::Starting(_), _) => return self.waiting.push(answer),
-            (State::Failed(reason), Demand::Existing) => {
+            (State::Failed(reason, _), Demand::Existing) => {
                 return reply(answer, Err(Unavailable::Failed(reason.clone())));
             }
             (_, Demand::Start(workdir)) => workdir,
@@ -143,6 +152,8 @@ impl Task {
             }
             Change::Started(Err(err)) => self.lost(err.to_string()),
             Change::Ended => self.look_again(),
+            Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
+            Change::Rested => self.state = State::Absent,
         }
     }
 
@@ -154,7 +165,7 @@ impl Task {
             let pid = living.record().process.pid;
             self.lost(format!(
                 "the worker (pid {pid}) ended{}",
-                quoted(&last_words(&self.dir, 0))
+                quoted(last_words(&self.dir, 0).lines().last().unwrap_or_default())
             ));
         }
     }
@@ -176,7 +187,7 @@ impl Task {
                     format!("workers of this session keep ending; its kernel lives on. {reason}");
                 tracing::error!(session = %self.id, reason, "giving up");
                 self.disappoint(&reason);
-                self.state = State::Failed(reason);
+                self.state = State::Failed(reason, Instant::now() + REST);
             }
         }
     }

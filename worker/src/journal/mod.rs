@@ -30,6 +30,11 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub use wire::{Channel, Rebuilt, date_of, now, rebuild};
 
+/// The name in `meta` of the execution whose prompt the kernel has not taken an answer for.
+pub const PROMPT_OPEN: &str = "prompt_open";
+/// The name in `meta` of the process id of the kernel that records everything.
+pub const GREETED: &str = "spool_greeted";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

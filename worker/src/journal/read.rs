@@ -37,8 +37,12 @@ pub struct Loaded {
     pub kernel_events: Vec<StoredRow>,
     /// The seq of the newest `tithon.started`.
     pub last_started: Option<Seq>,
+    /// The execution it started.
+    pub last_started_exec: Option<ExecId>,
     /// The running execution's last `tithon.input_request` or `.input_resolved`.
     pub prompt: Option<StoredRow>,
+    /// Its last `tithon.input_request`, if an answer was sent that the kernel has not taken.
+    pub unanswered: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
     /// The seq of the newest restart of the kernel, 0 where there was none.
@@ -230,9 +234,15 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         ),
         0,
     )?;
-    let last_started = connection
-        .query_row("SELECT msg_seq FROM messages WHERE msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1", [], |row| row.get(0))
-        .map_or_else(none_if_absent, |seq| Ok(Some(seq)))?;
+    let started = rows(
+        connection,
+        &format!(
+            "{ROW} WHERE msg_type = 'tithon.started' AND msg_seq > ?1 ORDER BY msg_seq DESC LIMIT 1"
+        ),
+        0,
+    )?
+    .pop();
+    let last_started = started.as_ref().map(|row| row.seq);
     let running = open.iter().find(|execution| execution.status == "running");
     let running_seen = match (running, last_started) {
         (Some(running), Some(started)) => connection.query_row(
@@ -251,6 +261,23 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         if running.is_some() { last_started.unwrap_or(0) } else { max_seq },
     )?
     .pop();
+    let unanswered = match &prompt {
+        Some(resolved)
+            if resolved.msg_type == "tithon.input_resolved"
+                && meta.get(super::PROMPT_OPEN).cloned()
+                    == resolved.exec.map(|exec| exec.to_string()) =>
+        {
+            rows(
+                connection,
+                &format!(
+                    "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.input_request' ORDER BY msg_seq DESC LIMIT 1"
+                ),
+                last_started.unwrap_or(0),
+            )?
+            .pop()
+        }
+        _ => None,
+    };
     let comms_after = kernel_events
         .iter()
         .find(|row| row.content.contains("\"restarted\"") || row.content.contains("\"replaced\""))
@@ -276,19 +303,13 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         meta,
         kernel_events,
         last_started,
+        last_started_exec: started.and_then(|row| row.exec),
         running_seen,
         prompt,
         comms_after,
+        unanswered,
         comms,
     })
-}
-
-fn none_if_absent<T>(err: rusqlite::Error) -> rusqlite::Result<Option<T>> {
-    if err == rusqlite::Error::QueryReturnedNoRows {
-        Ok(None)
-    } else {
-        Err(err)
-    }
 }
 
 fn number(meta: &HashMap<String, String>, key: &str) -> i64 {
@@ -331,7 +352,7 @@ pub(super) fn executions(connection: &Connection) -> rusqlite::Result<Vec<Stored
     executions_where(connection, "true")
 }
 
-/// Events after one seq and through another, until about `max_bytes` of them are read; at least one.
+/// Events, built as live ones are (I6), after one seq and through another, until about `max_bytes` of them are read; at least one.
 pub(super) fn events(
     connection: &Connection,
     after: Seq,

@@ -14,7 +14,7 @@ use tithon_ipc::ids::{ExecId, Seq};
 use super::{wire, write::meta};
 
 /// Rows looked at in one step.
-const ROWS: usize = 1000;
+const ROWS: u32 = 1000;
 /// Pages given back to the file system in one step.
 const PAGES: u32 = 256;
 
@@ -159,7 +159,7 @@ impl Pass {
     fn rows(&mut self, open: &Connection, after: Seq) -> rusqlite::Result<i64> {
         let candidates = candidates(open, after, self.policy.through)?;
         let mut freed = 0;
-        let mut over = candidates.len() < ROWS;
+        let mut over = !is_full(candidates.len());
         for row in &candidates {
             let old = self.policy.before.is_some_and(|before| row.ts < before);
             if !old && self.policy.excess_bytes <= 0 {
@@ -235,7 +235,7 @@ impl Pass {
             open.prepare_cached("DELETE FROM traffic WHERE traffic_id <= ?1")?
                 .execute([last])?;
         }
-        if oldest.len() < ROWS || oldest.last().is_some_and(|(_, ts)| *ts >= cut) {
+        if !is_full(oldest.len()) || oldest.last().is_some_and(|(_, ts)| *ts >= cut) {
             self.stage = Stage::MarkMessages(0);
         }
         Ok(0)
@@ -278,7 +278,7 @@ impl Pass {
             self.used
                 .extend(wire::frames_of(row.get_ref(1)?.as_blob()?)?);
         }
-        Ok((seen == ROWS).then_some(last))
+        Ok(is_full(seen).then_some(last))
     }
 
     fn frames(&mut self, open: &Connection, after: i64) -> rusqlite::Result<i64> {
@@ -293,7 +293,7 @@ impl Pass {
                 .execute([id])?;
         }
         self.stage = match ids.last() {
-            Some(last) if ids.len() == ROWS => Stage::Frames(*last),
+            Some(last) if is_full(ids.len()) => Stage::Frames(*last),
             _ => Stage::Vacuum,
         };
         Ok(0)
@@ -319,6 +319,11 @@ impl Pass {
         }
         Ok(())
     }
+}
+
+/// Whether a step's reading may have left rows behind.
+fn is_full(rows: usize) -> bool {
+    rows >= ROWS as usize
 }
 
 fn candidates(open: &Connection, after: Seq, through: Seq) -> rusqlite::Result<Vec<Candidate>> {

@@ -13,7 +13,7 @@ use super::{
     record::{Change, NewExecution, Row, Status, Traffic, Transaction},
     wire::{self, Interned},
 };
-use crate::sidecar::ImportedExecution;
+use crate::{artifacts::StoredArtifact, sidecar::ImportedExecution};
 
 /// What every writer needs beside the connection.
 pub(super) struct Writer {
@@ -158,7 +158,7 @@ impl Writer {
                 .prepare_cached(
                     "INSERT OR REPLACE INTO artifacts(artifact_id, sha256, mime, rel_path, bytes_len) VALUES (?1, ?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![artifact.artifact_id, artifact.mime, artifact.rel_path, artifact.bytes_len])
+                .execute(params![artifact.artifact_id, artifact.mime, artifact.rel_path, bytes_len(artifact)])
                 .map(drop),
             Change::ForgetArtifact(id) => open
                 .prepare_cached("DELETE FROM artifacts WHERE artifact_id = ?1")?
@@ -272,6 +272,10 @@ pub(super) fn meta(connection: &Connection, key: &str, value: &str) -> rusqlite:
 
 fn name(exec: Option<ExecId>) -> Option<String> {
     exec.map(|exec| exec.to_string())
+}
+
+fn bytes_len(artifact: &StoredArtifact) -> i64 {
+    i64::try_from(artifact.bytes_len).unwrap_or(i64::MAX)
 }
 
 fn number(exec: ExecId) -> i64 {

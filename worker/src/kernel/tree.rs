@@ -75,7 +75,7 @@ fn cpu_seconds(pid: i32) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Every living process of ours but this one whose environment carries the session's mark.
+/// Every living process of ours, workers apart, whose environment carries the session's mark.
 pub fn marked(dir: &Path) -> Vec<ProcessHandle> {
     let mut mark = format!("{MARK}=").into_bytes();
     mark.extend(dir.as_os_str().as_bytes());
@@ -95,9 +95,20 @@ pub fn marked(dir: &Path) -> Vec<ProcessHandle> {
             let carries = environment
                 .split(|byte| *byte == 0)
                 .any(|variable| variable == mark);
-            (carries && handle.is_alive()).then_some(handle)
+            (carries && !is_worker(pid, dir) && handle.is_alive()).then_some(handle)
         })
         .collect()
+}
+
+/// Whether a process is a worker of the session rather than something its kernel started: one that
+/// retired may still take leave of its clients.
+fn is_worker(pid: i32, dir: &Path) -> bool {
+    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
+    let mut arguments = command.split(|byte| *byte == 0);
+    arguments.nth(1) == Some(b"worker")
+        && arguments.any(|argument| argument == dir.as_os_str().as_bytes())
 }
 
 #[cfg(test)]

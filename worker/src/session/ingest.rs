@@ -102,7 +102,8 @@ impl Session {
             | "clear_output"
             | "display_data"
             | "update_display_data" => {
-                self.output(exec, msg_type, message);
+                let speaker = self.speaker(parent);
+                self.output(speaker, msg_type, message);
             }
             "comm_open" | "comm_msg" | "comm_close" => self.comm(exec, msg_type, message),
             "execute_input" => {
@@ -235,15 +236,15 @@ impl Session {
         };
         let Request { prompt, password } = request;
         let exec = running.exec;
-        running.prompt = Some(Prompt {
-            prompt: prompt.clone(),
-            password,
-            header,
-        });
-        self.row(
-            Some(exec),
-            "tithon.input_request",
-            &json!({"exec_id": exec.to_string(), "prompt": prompt, "password": password}),
+        running.unanswered = None;
+        self.prompt_open(Some(exec));
+        self.show_prompt(
+            exec,
+            Prompt {
+                prompt,
+                password,
+                header,
+            },
         );
     }
 
@@ -274,6 +275,15 @@ impl Session {
             && let Ok(input) = serde_json::from_slice::<Input>(&message.content)
         {
             running.execution_count = input.execution_count;
+        }
+    }
+
+    /// The execution that output belongs to. What answers nobody, or only a question of Tithon's own,
+    /// comes from what the last cell left behind: threads, children.
+    pub(super) fn speaker(&self, parent: Option<&str>) -> Option<ExecId> {
+        match parent.filter(|parent| !parent.is_empty() && !Kernel::is_probe(Some(parent))) {
+            Some(parent) => self.exec_of(parent),
+            None => self.last_started,
         }
     }
 

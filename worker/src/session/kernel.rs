@@ -5,18 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 use tithon_ipc::{
     client::LaunchWish,
-    jupyter::{ConnectionFile, Message, Signer},
+    jupyter::{Message, Signer},
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, queue::ExecuteReply, spool::Spool};
+use super::{Ending, Session, death::Remains, queue::ExecuteReply, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
-    kernel::{
-        channels::{Channels, ChannelsError},
-        process::{KernelProcess, describe},
-    },
+    kernel::{channels::Channels, death::MemoryWatch, process::KernelProcess},
     python::Launch,
 };
 
@@ -36,6 +33,8 @@ pub(super) enum KernelSlot {
     Choosing { restart: Option<ClientId> },
     /// There is a process.
     Running(Box<Kernel>),
+    /// It ended while no worker was there, and what it said last is being read.
+    Remains(Box<Remains>),
     /// It ended, and nobody has asked for another.
     Dead { pid: i32 },
 }
@@ -59,7 +58,7 @@ impl KernelSlot {
     /// Whether clients must still wait for the session to be usable.
     pub(super) fn is_loading(&self) -> bool {
         match self {
-            Self::Absent | Self::Choosing { .. } => true,
+            Self::Absent | Self::Choosing { .. } | Self::Remains(_) => true,
             Self::Running(kernel) => !kernel.ready && !kernel.reattached,
             Self::Dead { .. } => false,
         }
@@ -70,6 +69,7 @@ impl KernelSlot {
         match self {
             Self::Running(kernel) => Some(kernel.process.pid()),
             Self::Dead { pid } => Some(*pid),
+            Self::Remains(remains) => Some(remains.pid),
             _ => None,
         }
     }
@@ -81,7 +81,7 @@ impl KernelSlot {
             Self::Choosing { .. } => "starting",
             Self::Running(kernel) if !kernel.ready && !kernel.reattached => "starting",
             Self::Running(kernel) => &kernel.execution_state,
-            Self::Dead { .. } => "dead",
+            Self::Dead { .. } | Self::Remains(_) => "dead",
         }
     }
 
@@ -92,6 +92,18 @@ impl KernelSlot {
             _ => std::future::pending().await,
         }
     }
+}
+
+/// How a worker came by its kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// An earlier worker started it.
+    Adopted,
+    /// This one did: for a client that wanted another, with its words in `kernel.log` from here on.
+    Started {
+        restart: Option<ClientId>,
+        log_start: u64,
+    },
 }
 
 /// Where what a kernel says is read.
@@ -137,6 +149,10 @@ pub(super) struct Kernel {
     pub(super) language_version: Option<String>,
     /// Where what it says is read.
     pub(super) capture: Capture,
+    /// Whether it runs out of memory.
+    pub(super) memory: MemoryWatch,
+    /// How its process ended, where that is known.
+    pub(super) exit: Option<std::process::ExitStatus>,
     /// Set once its process is over: what follows when its last words are read.
     pub(super) end: Option<End>,
     answered: bool,
@@ -150,41 +166,40 @@ pub(super) struct Kernel {
 const PROBE: &str = "tithon-probe-";
 
 impl Kernel {
-    /// Connects to a kernel's process.
-    ///
-    /// # Errors
-    /// When zmq refuses.
-    pub(super) fn connect(
+    /// A kernel behind its process and channels; asks it the first questions.
+    pub(super) fn new(
         process: KernelProcess,
-        connection: &ConnectionFile,
+        channels: Channels,
+        signer: Signer,
         launch: Launch,
         capture: Capture,
-        identity: &str,
-        reattached: bool,
-    ) -> Result<
-        (
-            Self,
-            tokio::sync::mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
-        ),
-        ChannelsError,
-    > {
-        let (channels, incoming) = Channels::open(connection, identity)?;
+        origin: Origin,
+    ) -> Self {
         if matches!(capture, Capture::Zmq) {
             channels.subscribe();
         }
+        let reattached = matches!(origin, Origin::Adopted);
         let now = Instant::now();
         let mut kernel = Self {
+            memory: MemoryWatch::of(process.pid()),
             process,
             channels,
-            signer: Signer::new(&connection.key, identity.to_owned()),
+            signer,
             language_version: launch.language_version.clone(),
             launch,
             execution_state: "unknown".to_owned(),
             ready: false,
             reattached,
-            restart: None,
-            log_start: 0,
+            restart: match origin {
+                Origin::Started { restart, .. } => restart,
+                Origin::Adopted => None,
+            },
+            log_start: match origin {
+                Origin::Started { log_start, .. } => log_start,
+                Origin::Adopted => 0,
+            },
             capture,
+            exit: None,
             end: None,
             answered: false,
             published: false,
@@ -195,7 +210,7 @@ impl Kernel {
         kernel.ask(Channel::Shell);
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
-        Ok((kernel, incoming))
+        kernel
     }
 
     /// Whether everything the kernel ever said is read, however long nobody listened.
@@ -321,7 +336,8 @@ impl Session {
     /// The kernel's process ended by itself. What it said last is still to be read.
     pub(super) async fn kernel_ended(&mut self) {
         if let Some(kernel) = self.kernel.running_mut() {
-            tracing::warn!(pid = kernel.process.pid(), "the kernel died");
+            kernel.exit = kernel.process.exit().await;
+            tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
             kernel.end = Some(End::Died);
         }
         crate::kernel::process::sweep(&self.place.dir).await;
@@ -348,16 +364,16 @@ impl Session {
 
     /// The kernel is over and everything it said is read.
     pub(super) fn kernel_gone(&mut self) {
-        let KernelSlot::Running(mut kernel) =
-            std::mem::replace(&mut self.kernel, KernelSlot::Absent)
+        let KernelSlot::Running(kernel) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
         else {
             return;
         };
         let pid = kernel.process.pid();
-        let how = kernel.process.exit().map(describe);
+        let evidence = self.evidence(&kernel);
         let started = kernel.ready || kernel.reattached;
         let (restart, log_start) = (kernel.restart, kernel.log_start);
         self.kernel = KernelSlot::Dead { pid };
+        self.remove_endpoints();
         match kernel.end {
             Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
             Some(End::Wanted(ending)) => self.ending = Some(ending),
@@ -374,7 +390,7 @@ impl Session {
                 self.start_failed(&reason, restart);
             }
             _ => {
-                self.running_died(how.as_deref());
+                self.running_died(&evidence);
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }

@@ -10,26 +10,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tithon_ipc::{
     client::{Frame, LaunchWish},
-    files,
-    jupyter::ConnectionFile,
+    files::{self, KernelRecord},
+    jupyter::{ConnectionFile, Signer},
+    process::boot_id,
 };
 use tokio::time::Instant;
 
 use super::{
     Ending, Session,
-    kernel::{Capture, Kernel, KernelSlot},
+    death::Remains,
+    kernel::{Capture, Kernel, KernelSlot, Origin},
     spool::Spool,
 };
 use crate::{
     client::{Answer, ClientId},
     kernel::{
+        channels::Channels,
         launcher,
-        process::{KernelProcess, Spawn},
+        process::{self, KernelProcess, Spawn},
         spool::SpoolError,
     },
     python::{self, Launch, PythonError, Wish},
 };
 
+/// The "ports" of a kernel's `ipc://` endpoints: what follows the dash in their sockets' names.
+const PORTS: [u16; 5] = [1, 2, 3, 4, 5];
 /// How much of `kernel.log` an error quotes.
 const LAST_WORDS: usize = 2000;
 
@@ -137,6 +142,9 @@ impl Session {
         let capture = self
             .new_capture(&launch, &mut env)
             .map_err(io::Error::other)?;
+        // Opened before the kernel exists: from its first moment there is no way to lose it.
+        let (channels, incoming) =
+            Channels::open(&connection, &self.identity()).map_err(io::Error::other)?;
         let log_start = fs::metadata(self.place.dir.join("kernel.log")).map_or(0, |log| log.len());
         let process = KernelProcess::spawn(&Spawn {
             argv: &argv,
@@ -145,20 +153,21 @@ impl Session {
             dir: &self.place.dir,
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
-        let (mut kernel, incoming) = Kernel::connect(
-            process,
-            &connection,
-            launch,
-            capture,
-            &self.identity(),
-            false,
-        )
-        .map_err(io::Error::other)?;
-        kernel.restart = restart;
-        kernel.log_start = log_start;
+        let signer = Signer::new(&connection.key, self.identity());
+        let origin = Origin::Started { restart, log_start };
+        let kernel = Kernel::new(process, channels, signer, launch, capture, origin);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
+    }
+
+    /// Removes the sockets that a kernel left behind.
+    pub(super) fn remove_endpoints(&self) {
+        let prefix = self.place.home.kernel_endpoint(&self.place.key);
+        for port in PORTS {
+            // Gone already after an orderly end.
+            fs::remove_file(format!("{}-{port}", prefix.display())).ok();
+        }
     }
 
     /// Where a kernel that is about to start is to be read.
@@ -181,12 +190,12 @@ impl Session {
     }
 
     /// Where a kernel that an earlier worker started is to be read.
-    fn old_capture(&self, launch: &Launch) -> Capture {
+    fn old_capture(&self, launch: &Launch, pid: i32) -> Capture {
         if !launch.under_launcher() {
             return Capture::Zmq;
         }
-        // A kernel that was ever ready has greeted.
-        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true) {
+        let greeted = self.greeted == Some(pid.to_string());
+        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), greeted) {
             Ok(spool) => Capture::Spool(Box::new(spool)),
             Err(err) => {
                 tracing::error!("failed to {err}: the kernel's output is read over zmq");
@@ -195,7 +204,7 @@ impl Session {
         }
     }
 
-    fn spool_dir(&self) -> PathBuf {
+    pub(super) fn spool_dir(&self) -> PathBuf {
         self.place.dir.join("spool")
     }
 
@@ -212,11 +221,11 @@ impl Session {
         Ok(ConnectionFile {
             transport: "ipc".to_owned(),
             ip: endpoint.to_string_lossy().into_owned(),
-            shell_port: 1,
-            iopub_port: 2,
-            stdin_port: 3,
-            control_port: 4,
-            hb_port: 5,
+            shell_port: PORTS[0],
+            iopub_port: PORTS[1],
+            stdin_port: PORTS[2],
+            control_port: PORTS[3],
+            hb_port: PORTS[4],
             signature_scheme: "hmac-sha256".to_owned(),
             key: tithon_ipc::ids::hex(&key),
             kernel_name: launch.kernel_name.clone(),
@@ -224,14 +233,17 @@ impl Session {
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
-    pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
+    /// Never starts one (I9): perhaps worker and kernel were killed together on purpose.
+    pub(super) async fn adopt_kernel(&mut self) -> Result<(), String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| {
             format!("the kernel cannot be taken over: {what}: {err}")
         };
         let Some(process) =
             KernelProcess::adopt(&self.place.dir).map_err(|err| failed("its process", &err))?
         else {
-            self.orphan_all();
+            // Also a kernel whose worker died before it could note it.
+            process::sweep(&self.place.dir).await;
+            self.open_remains();
             return Ok(());
         };
         let file = self.place.dir.join("kernel.json");
@@ -242,21 +254,41 @@ impl Session {
             .and_then(|stored| stored.launch)
             .unwrap_or_default();
         let pid = process.pid();
-        let capture = self.old_capture(&launch);
-        let (kernel, incoming) = Kernel::connect(
-            process,
-            &connection,
-            launch,
-            capture,
-            &self.identity(),
-            true,
-        )
-        .map_err(|err| failed("its channels", &err))?;
+        let capture = self.old_capture(&launch, pid);
+        let (channels, incoming) = Channels::open(&connection, &self.identity())
+            .map_err(|err| failed("its channels", &err))?;
+        let signer = Signer::new(&connection.key, self.identity());
+        let kernel = Kernel::new(process, channels, signer, launch, capture, Origin::Adopted);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
-        self.kernel_adopted();
+        self.kernel_adopted(pid);
         tracing::info!(pid, "took over a kernel");
         Ok(())
+    }
+
+    /// Begins to read what a kernel left that ended while no worker was there.
+    fn open_remains(&mut self) {
+        let record = KernelRecord::read(&self.place.dir).ok();
+        let spool = record
+            .as_ref()
+            .filter(|record| self.greeted == Some(record.process.pid.to_string()))
+            .map(|_| Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true));
+        match (record, spool) {
+            (Some(record), Some(Ok(spool))) => {
+                self.kernel = KernelSlot::Remains(Box::new(Remains {
+                    pid: record.process.pid,
+                    spool,
+                    complete: record.process.boot_id == boot_id(),
+                    wish: None,
+                }));
+            }
+            (_, spool) => {
+                if let Some(Err(err)) = spool {
+                    tracing::error!("failed to {err}: what the last kernel said last is not known");
+                }
+                self.orphan_all();
+            }
+        }
     }
 
     /// What to say of a kernel that ended before it was ready.

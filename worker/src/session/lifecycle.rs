@@ -81,7 +81,22 @@ impl Session {
     }
 
     /// A kernel of an earlier worker was taken over.
-    pub(super) fn kernel_adopted(&mut self) {
+    pub(super) fn kernel_adopted(&mut self, pid: i32) {
+        let state = if self.running.is_some() {
+            "busy"
+        } else {
+            "idle"
+        };
+        if let Some(kernel) = self.kernel.running_mut() {
+            state.clone_into(&mut kernel.execution_state);
+        }
+        let restarting = self.lifecycle.newest.as_ref();
+        if restarting.is_some_and(|newest| newest.status == "restarting") {
+            // The worker that restarted it did not live to say so.
+            let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
+            self.lifecycle.generation = self.journal_kernel(&event);
+            return;
+        }
         let newest = self.lifecycle.newest.as_ref();
         self.lifecycle.generation = newest.map_or(0, |newest| newest.seq);
         self.lifecycle.lost_state =
@@ -107,7 +122,13 @@ impl Session {
             .lifecycle
             .last_started
             .is_some_and(|started| started > since);
-        self.lifecycle.generation = if self.lifecycle.lost_state {
+        let restarting = newest
+            .as_ref()
+            .is_some_and(|newest| newest.status == "restarting");
+        self.lifecycle.generation = if restarting && !self.lifecycle.lost_state {
+            // Whoever asked for this kernel lost the worker that was to start it.
+            self.journal_kernel(&json!({"status": "restarted", "pid": pid, "deliberate": true}))
+        } else if self.lifecycle.lost_state {
             self.widgets = Default::default();
             self.journal_kernel(&json!({"status": "replaced", "pid": pid, "deliberate": false}))
         } else {

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod control;
+mod death;
 mod ingest;
 mod kernel;
 mod launch;
@@ -22,7 +23,7 @@ mod store;
 pub(crate) use ops::killed;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     rc::Rc,
     time::Duration,
@@ -35,7 +36,7 @@ use retention::History;
 use sidecar::{Publication, Published};
 use store::{Effect, LiveFold};
 use tithon_ipc::{
-    client::{LaunchWish, Op},
+    client::{Frame, LaunchWish, Op},
     control::{Reply, Request},
     ids::{ExecId, Seq, SessionId, SessionKey},
     paths::Home,
@@ -44,6 +45,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     artifacts::Artifacts,
@@ -143,11 +145,17 @@ pub(crate) struct Session {
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
+    /// The process id of the kernel that last said that its spool records everything.
+    greeted: Option<String>,
+    /// The last cell that was sent to a kernel: what is said in nobody's name is its.
+    last_started: Option<ExecId>,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
     // Who is there.
     clients: HashMap<ClientId, Link>,
+    /// Those that understand `notice` frames.
+    noticing: HashSet<ClientId>,
     waiting: Vec<(ClientId, Op)>,
     snapshots: HashMap<u64, ClientId>,
     last_ticket: u64,
@@ -209,9 +217,12 @@ impl Session {
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            last_started: loaded.last_started_exec,
+            greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
             clients: HashMap::new(),
+            noticing: HashSet::new(),
             waiting: Vec::new(),
             snapshots: HashMap::new(),
             last_ticket: 0,
@@ -230,8 +241,8 @@ impl Session {
     ///
     /// # Errors
     /// When it lives but cannot be reached, in words for the person who must mend it.
-    pub(crate) fn take_over(&mut self) -> Result<(), String> {
-        self.adopt_kernel()
+    pub(crate) async fn take_over(&mut self) -> Result<(), String> {
+        self.adopt_kernel().await
     }
 
     /// Runs until the session ends.
@@ -271,6 +282,7 @@ impl Session {
             }
             Command::Gone(client) => {
                 self.clients.remove(&client);
+                self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
             }
             Command::Op {
@@ -287,19 +299,24 @@ impl Session {
     fn deadline(&self) -> Instant {
         let now = Instant::now();
         let far = now + Duration::from_secs(3600);
-        let unused =
-            matches!(self.kernel, KernelSlot::Absent).then(|| self.last_touch + UNUSED_AFTER);
+        let unused = self.is_unused().then(|| self.last_touch + UNUSED_AFTER);
         let barrier = self.running.as_ref().and_then(|running| running.barrier);
         let idle = self
             .settings
             .idle_timeout
             .map(|_| now + self.settings.idle_poll);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
+        // While a commit is under way, its end is what the spool waits for.
+        let spool = self
+            .kernel
+            .spool_due()
+            .filter(|_| self.in_flight.is_empty());
         [
             unused,
             barrier,
             idle,
             kernel,
+            spool,
             self.folds_due,
             self.reclaim_due,
             self.history.due,
@@ -309,12 +326,14 @@ impl Session {
         .fold(far, Instant::min)
     }
 
+    /// Whether there is neither a kernel nor anybody who could want one.
+    fn is_unused(&self) -> bool {
+        matches!(self.kernel, KernelSlot::Absent) && self.clients.is_empty()
+    }
+
     async fn deadline_reached(&mut self) {
         let now = Instant::now();
-        if matches!(self.kernel, KernelSlot::Absent)
-            && now >= self.last_touch + UNUSED_AFTER
-            && self.clients.is_empty()
-        {
+        if self.is_unused() && now >= self.last_touch + UNUSED_AFTER {
             self.ending = Some(Ending::Unused);
         }
         if self
@@ -346,17 +365,18 @@ impl Session {
         }
     }
 
-    fn frame(&mut self, client: ClientId, frame: &tithon_ipc::client::Frame<'_>) {
+    fn frame(&mut self, client: ClientId, frame: &Frame<'_>) {
         self.answer(client, Answer::Frame(frame.to_text().into()));
     }
 
-    /// Tells every client something in passing.
+    /// Tells the clients that can show it something in passing.
     fn notice(&self, message: &str) {
-        let text: tokio_tungstenite::tungstenite::Utf8Bytes =
-            tithon_ipc::client::Frame::Notice { message }
-                .to_text()
-                .into();
-        for link in self.clients.values() {
+        let text: Utf8Bytes = Frame::Notice { message }.to_text().into();
+        for link in self
+            .clients
+            .values()
+            .filter(|link| self.noticing.contains(&link.id))
+        {
             link.answers.try_send(Answer::Extra(text.clone())).ok();
         }
     }

@@ -25,6 +25,9 @@ impl Session {
         _workdir: Option<PathBuf>,
     ) {
         self.last_touch = Instant::now();
+        if launch.is_some() {
+            self.noticing.insert(client);
+        }
         if self.ending == Some(Ending::Retired) {
             return self.refuse(client);
         }
@@ -49,8 +52,12 @@ impl Session {
             }
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
-                if matches!(self.kernel, KernelSlot::Absent) {
-                    self.start_kernel(launch, None);
+                match &mut self.kernel {
+                    KernelSlot::Absent => self.start_kernel(launch, None),
+                    KernelSlot::Remains(remains) => {
+                        remains.wish = remains.wish.take().or(launch);
+                    }
+                    _ => {}
                 }
             }
             Op::RestartKernel => self.restart(client, launch).await,
@@ -142,7 +149,7 @@ impl Session {
                 &json!({"wait": false, "tithon_scope": "cell"}),
             );
         }
-        self.after_commit(Effect::Publish);
+        self.share();
         let frame = Frame::Cleared { count: execs.len() }.to_text();
         self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
     }

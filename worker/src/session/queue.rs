@@ -52,6 +52,8 @@ pub(super) struct Running {
     pub(super) execution_count: Option<i64>,
     /// The prompt it waits at.
     pub(super) prompt: Option<Prompt>,
+    /// A prompt whose answer may have died with the worker that sent it.
+    pub(super) unanswered: Option<Prompt>,
     /// Whether an earlier worker sent it, and any sign of it was journaled since.
     pub(super) adopted: Option<SignOfLife>,
 }
@@ -77,16 +79,14 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt that a journaled request shows; `None` once it is resolved.
+    /// The prompt that a journaled request shows.
     fn of(row: &StoredRow) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Shown {
             prompt: String,
             password: bool,
         }
-        let shown: Shown = serde_json::from_str(&row.content)
-            .ok()
-            .filter(|_| row.msg_type == "tithon.input_request")?;
+        let shown: Shown = serde_json::from_str(&row.content).ok()?;
         // The kernel takes the first answer that comes, whatever it names as its parent.
         Some(Self {
             prompt: shown.prompt,
@@ -112,7 +112,12 @@ pub(super) fn is_idle(row: &Row) -> bool {
 
 impl Session {
     /// Rebuilds queue and running cell from the journal's open executions.
-    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>, prompt: Option<&StoredRow>) {
+    pub(super) fn restore_queue(
+        &mut self,
+        open: Vec<StoredExecution>,
+        prompt: Option<&StoredRow>,
+        unanswered: Option<&StoredRow>,
+    ) {
         for execution in open {
             if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
@@ -128,7 +133,10 @@ impl Session {
                     idle: false,
                     barrier: None,
                     execution_count: None,
-                    prompt: prompt.and_then(Prompt::of),
+                    prompt: prompt
+                        .filter(|row| row.msg_type == "tithon.input_request")
+                        .and_then(Prompt::of),
+                    unanswered: unanswered.and_then(Prompt::of),
                     adopted: Some(if seen {
                         SignOfLife::Seen
                     } else {
@@ -147,7 +155,7 @@ impl Session {
         }
     }
 
-    /// Queues cells; the client hears of it once they are durable.
+    /// Queues cells; the client hears of it once they are durable (I1).
     pub(super) fn submit(&mut self, client: ClientId, submission: Submission) {
         if let Some(reason) = &self.stalled {
             let message = format!("nothing was queued: the journal cannot be written ({reason})");
@@ -258,10 +266,12 @@ impl Session {
                 barrier: None,
                 execution_count: None,
                 prompt: None,
+                unanswered: None,
                 adopted: None,
             });
+            self.last_started = Some(next.exec);
             if dead {
-                self.running_died(None);
+                self.refuse_running();
             }
         }
     }
@@ -338,28 +348,6 @@ impl Session {
         self.start_next();
     }
 
-    /// Ends the running cell because its kernel is gone.
-    pub(super) fn running_died(&mut self, how: Option<&str>) {
-        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
-            return;
-        };
-        let how = how.map(|how| format!("; {how}")).unwrap_or_default();
-        self.row(
-            Some(exec),
-            "error",
-            &json!({
-                "tithon_scope": "cell",
-                "ename": "KernelDied",
-                "evalue": format!("the kernel died during execution (crash, OOM-kill, or os._exit{how})"),
-                "traceback": [
-                    format!("KernelDied: the kernel process exited during execution{how}."),
-                    "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue.",
-                ],
-            }),
-        );
-        self.end_running(Status::Error, "error", None, Some(now()));
-    }
-
     /// Ends everything that runs or waits because its kernel is replaced or gone for good.
     pub(super) fn orphan_all(&mut self) {
         if self.running.is_some() {
@@ -377,7 +365,7 @@ impl Session {
         }
     }
 
-    fn end_running(
+    pub(super) fn end_running(
         &mut self,
         status: Status,
         word: &str,
@@ -404,7 +392,7 @@ impl Session {
             .iter()
             .any(|queued| queued.batch == running.batch);
         if !batch_goes_on || status == Status::Orphaned {
-            self.after_commit(Effect::Publish);
+            self.share();
         }
     }
 

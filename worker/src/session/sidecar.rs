@@ -2,7 +2,7 @@
 
 use tithon_ipc::ids::{ExecId, sha256_hex};
 
-use super::Session;
+use super::{Session, store::Effect};
 use crate::{
     journal::{Change, Loaded, StoredExecution, StoredFold},
     sidecar::{Import, Sidecar, text_of},
@@ -12,6 +12,8 @@ use crate::{
 const DIGEST: &str = "sidecar_sha";
 /// The same for the widgets of one that was read.
 const WIDGETS: &str = "imported_widgets";
+/// The same for whether what is shared lags behind: whoever takes over after a crash must know.
+const STALE: &str = "sidecar_stale";
 
 /// How the sidecar stands.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Publication {
     /// The snapshot that is being read for it.
     pub(super) ticket: Option<u64>,
     writing: bool,
+    /// How many commits that will ask for it are on their way.
+    announced: u32,
     /// Whether something changed since the text under way was taken.
     stale: bool,
     failed: bool,
@@ -40,6 +44,7 @@ impl Publication {
             sidecar: sidecar?,
             ticket: None,
             writing: false,
+            announced: 0,
             stale: false,
             failed: false,
             digest: loaded.meta.get(DIGEST).cloned(),
@@ -50,7 +55,7 @@ impl Publication {
 
     /// Whether the text on the disk says what the session shows.
     fn is_current(&self) -> bool {
-        self.ticket.is_none() && !self.writing && !self.stale && !self.failed
+        self.ticket.is_none() && !self.writing && !self.stale && !self.failed && self.announced == 0
     }
 }
 
@@ -61,6 +66,9 @@ impl Session {
         // Widgets of a kernel that was replaced are gone, as its own are.
         if loaded.imported > 0 && loaded.comms_after == 0 {
             self.restore_imported_widgets(loaded.meta.get(WIDGETS).map(String::as_str));
+        }
+        if loaded.meta.get(STALE).is_some_and(|stale| stale == "1") {
+            self.share();
         }
         let Some(publication) = &mut self.publication else {
             return false;
@@ -140,8 +148,32 @@ impl Session {
         }
     }
 
-    /// What the session shows has changed for good: the sidecar is to follow.
-    pub(super) fn publish_sidecar(&mut self) {
+    /// With the pending transaction, what the session shows changes for good: the sidecar is to follow.
+    pub(super) fn share(&mut self) {
+        if let Some(publication) = &mut self.publication {
+            publication.announced += 1;
+            self.note_stale("1");
+            self.after_commit(Effect::Publish);
+        }
+    }
+
+    /// A commit that was to be shared is made.
+    pub(super) fn shared(&mut self) {
+        if let Some(publication) = &mut self.publication {
+            publication.announced -= 1;
+            self.publish_sidecar();
+        }
+    }
+
+    fn note_stale(&mut self, stale: &str) {
+        self.change(Change::Meta {
+            key: STALE,
+            value: stale.to_owned(),
+        });
+    }
+
+    /// Writes the sidecar, or has it written again once that is done.
+    fn publish_sidecar(&mut self) {
         let Some(publication) = &mut self.publication else {
             return;
         };
@@ -200,13 +232,14 @@ impl Session {
         match outcome {
             Ok((digest, bytes)) => {
                 publication.bytes = bytes;
-                if publication.digest.as_ref() != Some(&digest) {
-                    publication.digest = Some(digest.clone());
-                    self.change(Change::Meta {
-                        key: DIGEST,
-                        value: digest,
-                    });
+                publication.digest = Some(digest.clone());
+                if !publication.stale && publication.announced == 0 {
+                    self.note_stale("0");
                 }
+                self.change(Change::Meta {
+                    key: DIGEST,
+                    value: digest,
+                });
             }
             Err(err) => tracing::warn!("failed to write the shared outputs: {err}"),
         }

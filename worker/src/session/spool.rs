@@ -3,19 +3,20 @@
 //! What is read is committed in one transaction with the position behind it, and only then is more
 //! read: however often a worker is killed, each record becomes one event, once (I3).
 
-use std::{os::fd::AsFd, path::Path};
+use std::{os::fd::AsFd, path::Path, time::Duration};
 
 use serde_json::json;
 use tithon_ipc::{ids::ExecId, jupyter::Message, readiness::readable};
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
     Session,
     kernel::{Capture, KernelSlot},
+    queue::Prompt,
     store::Effect,
 };
 use crate::{
-    journal::{Change, Channel, Row, Traffic},
+    journal::{Change, Channel, GREETED, PROMPT_OPEN, Row, Traffic},
     kernel::spool::{
         Record, SpoolError, SpoolPosition, SpoolReader, StdinOutcome, StreamName, StreamRecord,
     },
@@ -26,6 +27,44 @@ pub(super) const POSITION: &str = "spool_position";
 /// Bytes read at once, and so about what a transaction holds.
 const READ_MAX: usize = 1 << 20;
 
+/// Reads in close succession after which a kernel counts as streaming.
+const BURST: u32 = 8;
+/// How close that is.
+const SUCCESSION: Duration = Duration::from_millis(10);
+/// How often a streaming kernel's spool is read: a transaction for every line would cost more than
+/// all the lines in it.
+const STREAM_INTERVAL: Duration = Duration::from_millis(5);
+
+/// When to read: at once, or a little later together with what comes meanwhile.
+#[derive(Debug)]
+struct Pace {
+    last: Instant,
+    burst: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            last: Instant::now(),
+            burst: 0,
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (self.burst >= BURST).then(|| self.last + STREAM_INTERVAL)
+    }
+
+    fn has_read(&mut self) {
+        let now = Instant::now();
+        self.burst = if now - self.last < SUCCESSION {
+            self.burst.saturating_add(1)
+        } else {
+            0
+        };
+        self.last = now;
+    }
+}
+
 /// A spool being read.
 #[derive(Debug)]
 pub(super) struct Spool {
@@ -33,6 +72,7 @@ pub(super) struct Spool {
     changed: AsyncFd<std::os::fd::OwnedFd>,
     /// Whether there may be more to read.
     more: bool,
+    pace: Pace,
     /// Whether the kernel's launcher has said that it records everything.
     greeted: bool,
     /// Whether the kernel has answered, so that a greeting must be there if one ever comes.
@@ -41,6 +81,8 @@ pub(super) struct Spool {
     free: bool,
     /// Whether what a dead kernel left was put in order.
     finished: bool,
+    /// Whether the kernel ended in an orderly way.
+    took_leave: bool,
 }
 
 impl Spool {
@@ -63,10 +105,12 @@ impl Spool {
             reader,
             changed,
             more: true,
+            pace: Pace::new(),
             greeted,
             answered: false,
             free: false,
             finished: false,
+            took_leave: false,
         })
     }
 
@@ -80,6 +124,16 @@ impl Spool {
     /// There may be more to read.
     pub(super) fn read_on(&mut self) {
         self.more = true;
+    }
+
+    /// When to read next, if there may be anything to read.
+    fn read_due(&self) -> Option<Instant> {
+        self.more.then(|| self.pace.due().unwrap_or(self.pace.last))
+    }
+
+    /// Whether the kernel ended in an orderly way.
+    pub(super) fn took_leave(&self) -> bool {
+        self.took_leave
     }
 
     /// The offset behind the last record read.
@@ -97,8 +151,20 @@ impl Spool {
 
 impl KernelSlot {
     fn spool_mut(&mut self) -> Option<&mut Spool> {
-        match &mut self.running_mut()?.capture {
-            Capture::Spool(spool) => Some(spool),
+        match self {
+            Self::Remains(remains) => Some(&mut remains.spool),
+            Self::Running(kernel) => match &mut kernel.capture {
+                Capture::Spool(spool) => Some(spool),
+                Capture::Zmq => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// When the spool is to be read.
+    pub(super) fn spool_due(&self) -> Option<Instant> {
+        match &self.running()?.capture {
+            Capture::Spool(spool) => spool.read_due(),
             Capture::Zmq => None,
         }
     }
@@ -134,7 +200,11 @@ impl Session {
     /// Takes in what the spool holds, if the journal has taken what was read before.
     pub(super) fn read_spool(&mut self) {
         while self.in_flight.is_empty() && self.pending.is_empty() {
-            let Some(spool) = self.kernel.spool_mut().filter(|spool| spool.more) else {
+            let Some(spool) = self
+                .kernel
+                .spool_mut()
+                .filter(|spool| spool.read_due().is_some_and(|due| due <= Instant::now()))
+            else {
                 return;
             };
             match spool.reader.read(READ_MAX) {
@@ -143,6 +213,7 @@ impl Session {
                     self.spool_is_read();
                 }
                 Ok(records) => {
+                    spool.pace.has_read();
                     let position = spool.reader.position();
                     for record in records {
                         self.record(record);
@@ -167,11 +238,12 @@ impl Session {
             .as_ref()
             .map(|running| running.msg_id.clone())
             .unwrap_or_default();
-        let Some(kernel) = self.kernel.running_mut() else {
-            return;
+        let ended = match &self.kernel {
+            KernelSlot::Remains(_) => true,
+            KernelSlot::Running(kernel) => kernel.end.is_some(),
+            _ => false,
         };
-        let ended = kernel.end.is_some();
-        let Capture::Spool(spool) = &mut kernel.capture else {
+        let Some(spool) = self.kernel.spool_mut() else {
             return;
         };
         if ended && !spool.finished {
@@ -184,7 +256,7 @@ impl Session {
             return;
         }
         if ended {
-            return self.kernel_gone();
+            return self.end_is_read();
         }
         if spool.answered && !spool.greeted {
             // The launcher could not take its hooks: this is a plain kernel.
@@ -193,13 +265,50 @@ impl Session {
         }
         let free = std::mem::take(&mut spool.free);
         self.check_ready();
+        self.ask_again();
         if free {
             self.kernel_is_free();
         }
     }
 
+    /// Everything that a kernel whose process is over has said is taken in.
+    fn end_is_read(&mut self) {
+        if matches!(self.kernel, KernelSlot::Remains(_)) {
+            self.remains_read();
+        } else {
+            self.kernel_gone();
+        }
+    }
+
+    /// Shows a prompt again whose answer died with the worker that was to send it. If the kernel
+    /// got it after all, it will say so in a moment, and drops a second one.
+    fn ask_again(&mut self) {
+        let unanswered = self
+            .running
+            .as_mut()
+            .and_then(|running| Some((running.exec, running.unanswered.take()?)));
+        if let Some((exec, prompt)) = unanswered {
+            self.show_prompt(exec, prompt);
+        }
+    }
+
+    /// Journals a prompt and waits for its answer.
+    pub(super) fn show_prompt(&mut self, exec: ExecId, prompt: Prompt) {
+        self.row(
+            Some(exec),
+            "tithon.input_request",
+            &json!({"exec_id": exec.to_string(), "prompt": prompt.prompt, "password": prompt.password}),
+        );
+        if let Some(running) = &mut self.running {
+            running.prompt = Some(prompt);
+        }
+    }
+
     fn spool_failed(&mut self, err: &SpoolError) {
         tracing::error!("failed to {err}");
+        if matches!(self.kernel, KernelSlot::Remains(_)) {
+            return self.remains_read();
+        }
         self.notice(&format!(
             "failed to {err}: output is read over zmq from here on; `tithon restart` gives a kernel with a new spool"
         ));
@@ -227,7 +336,11 @@ impl Session {
             Record::Control(frames) => self.kernel_messages(Channel::Control, frames),
             Record::StdinRequest(frames) => self.kernel_messages(Channel::Stdin, frames),
             Record::StdinEnd(StdinOutcome::Answered | StdinOutcome::Abandoned) => {
-                self.prompt_ended()
+                if let Some(running) = &mut self.running {
+                    running.unanswered = None;
+                }
+                self.prompt_open(None);
+                self.prompt_ended();
             }
             Record::Stream(stream) => self.streamed(&stream),
             Record::Hello(hello) => {
@@ -236,11 +349,21 @@ impl Session {
                     ipykernel = hello.ipykernel,
                     "the kernel records everything"
                 );
+                let pid = self.kernel.pid().unwrap_or_default().to_string();
+                self.greeted = Some(pid.clone());
+                self.change(Change::Meta {
+                    key: GREETED,
+                    value: pid,
+                });
                 if let Some(spool) = self.kernel.spool_mut() {
                     spool.greeted = true;
                 }
             }
-            Record::Bye => {}
+            Record::Bye => {
+                if let Some(spool) = self.kernel.spool_mut() {
+                    spool.took_leave = true;
+                }
+            }
             Record::Gap { writes, bytes } => self.gap(Some(writes), bytes, "the disk was full"),
             Record::Hole { from, to, writes } => self.gap(
                 writes,
@@ -252,7 +375,7 @@ impl Session {
 
     /// Text that the program wrote, under a header that only we could have made.
     fn streamed(&mut self, stream: &StreamRecord) {
-        let exec = self.exec_of(&stream.parent);
+        let exec = self.speaker(Some(&stream.parent));
         let name = match stream.name {
             StreamName::Stdout => "stdout",
             StreamName::Stderr => "stderr",
@@ -301,9 +424,17 @@ impl Session {
         }
     }
 
+    /// Notes whether the kernel waits for an answer of the running cell's prompt.
+    pub(super) fn prompt_open(&mut self, exec: Option<ExecId>) {
+        self.change(Change::Meta {
+            key: PROMPT_OPEN,
+            value: exec.map(|exec| exec.to_string()).unwrap_or_default(),
+        });
+    }
+
     /// Output that is gone for good, said where it is missing.
     fn gap(&mut self, writes: Option<u64>, bytes: u64, why: &str) {
-        let exec: Option<ExecId> = self.running.as_ref().map(|running| running.exec);
+        let exec = self.speaker(None);
         let writes = writes
             .map(|writes| format!("{writes} writes, "))
             .unwrap_or_default();

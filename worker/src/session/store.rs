@@ -125,7 +125,11 @@ impl Session {
             self.widgets.replay(&row.msg_type, &row.content);
         }
         self.displays = loaded.displays;
-        self.restore_queue(loaded.open, loaded.prompt.as_ref());
+        self.restore_queue(
+            loaded.open,
+            loaded.prompt.as_ref(),
+            loaded.unanswered.as_ref(),
+        );
         if !imported {
             self.restore_artifacts(loaded.artifacts);
         }
@@ -263,7 +267,7 @@ impl Session {
                 Effect::Input(message) => self.send(Channel::Stdin, *message),
                 Effect::Release(position) => self.release_spool(&position),
                 Effect::Reclaim(ids) => self.reclaim_now(ids),
-                Effect::Publish => self.publish_sidecar(),
+                Effect::Publish => self.shared(),
             }
         }
         self.finish_if_complete();
@@ -296,7 +300,7 @@ impl Session {
         }
     }
 
-    /// Stores every fold whose stored form lags, as of what is applied.
+    /// Stores every fold whose stored form lags, as of what is applied (I5).
     pub(super) fn store_folds(&mut self) {
         self.folds_due = None;
         for (exec, live) in &mut self.folds {
@@ -325,7 +329,7 @@ impl Session {
     }
 }
 
-/// The event as clients see it; its text is only built when somebody reads it.
+/// The event as clients see it, live as in a replay (I6); its text is only built when somebody reads it.
 fn frame_of(row: &Row, wanted: bool) -> Option<EventFrame> {
     if !wanted {
         return Some(EventFrame {

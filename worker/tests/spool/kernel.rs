@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tithon_worker::kernel::launcher;
@@ -191,8 +189,7 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        let group = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let _gone = killpg(group, Signal::SIGKILL);
+        let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _gone = self.client.kill();
         let _reaped = (self.child.wait(), self.client.wait());
     }
@@ -231,6 +228,10 @@ pub(crate) fn read_until(
 
 /// Waits for the reader's descriptor, a while at most.
 pub(crate) fn wait_for_more(reader: &SpoolReader) {
-    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(5000_u16)).unwrap();
+    let mut fds = [PollFd::new(reader, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&limit)).unwrap();
 }

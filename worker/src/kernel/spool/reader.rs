@@ -19,6 +19,8 @@ pub struct SpoolReader {
     pub(super) dir: PathBuf,
     pub(super) position: SpoolPosition,
     pub(super) segment: Option<Segment>,
+    /// The segment that was current when everything before it was last deleted.
+    released: Option<u64>,
     watch: Watch,
 }
 
@@ -48,6 +50,7 @@ impl SpoolReader {
             dir: dir.to_owned(),
             position: from,
             segment: None,
+            released: None,
             watch,
         })
     }
@@ -79,6 +82,10 @@ impl SpoolReader {
     /// # Errors
     /// Where a segment cannot be unlinked.
     pub fn release(&mut self, committed: &SpoolPosition) -> Result<(), SpoolError> {
+        let current = self.segment.as_ref().map(|segment| segment.header.base);
+        if current.is_some() && current == self.released {
+            return Ok(());
+        }
         let bases = segment::bases(&self.dir)?;
         let keep = bases
             .partition_point(|&base| base <= committed.offset)
@@ -94,6 +101,9 @@ impl SpoolReader {
                 }
                 _ => {}
             }
+        }
+        if current.is_some_and(|base| base <= committed.offset) {
+            self.released = current;
         }
         Ok(())
     }

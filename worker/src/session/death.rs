@@ -1,0 +1,119 @@
+//! A kernel's end: the error that names it, and what is left of one that ended with nobody watching.
+
+use serde_json::json;
+use tithon_ipc::client::LaunchWish;
+
+use super::{
+    Session,
+    kernel::{Capture, Kernel, KernelSlot},
+    spool::Spool,
+};
+use crate::{
+    journal::{Status, now},
+    kernel::{
+        death::{Crash, Evidence},
+        spool::crash_log,
+    },
+};
+
+/// What a kernel left that ended while no worker was there.
+#[derive(Debug)]
+pub(super) struct Remains {
+    /// What process it was.
+    pub(super) pid: i32,
+    /// What it said last.
+    pub(super) spool: Spool,
+    /// Whether the machine has been up since: then the spool is complete, and a cell whose reply
+    /// is not there cannot have ended.
+    pub(super) complete: bool,
+    /// What kernel the clients that wait would like.
+    pub(super) wish: Option<LaunchWish>,
+}
+
+impl Session {
+    /// What is known of the end of a kernel whose process is over and whose spool is read.
+    pub(super) fn evidence(&self, kernel: &Kernel) -> Evidence {
+        let (took_leave, crash) = match &kernel.capture {
+            Capture::Spool(spool) => (spool.took_leave(), self.crash()),
+            Capture::Zmq => (false, None),
+        };
+        Evidence {
+            exit: kernel.exit,
+            out_of_memory: kernel.memory.has_killed(),
+            took_leave,
+            crash,
+        }
+    }
+
+    fn crash(&self) -> Option<Crash> {
+        Crash::read(&crash_log(&self.spool_dir()))
+    }
+
+    /// Ends the running cell because its kernel is gone.
+    pub(super) fn running_died(&mut self, evidence: &Evidence) {
+        let cause = evidence.cause();
+        let mut traceback = vec![format!(
+            "KernelDied: the kernel process exited during execution: {cause}."
+        )];
+        traceback.extend_from_slice(evidence.stack());
+        self.running_failed(
+            &format!("the kernel died during execution: {cause}"),
+            traceback,
+        );
+    }
+
+    /// Ends a cell that was to run on a kernel that is dead.
+    pub(super) fn refuse_running(&mut self) {
+        self.running_failed(
+            "the kernel is dead: the cell was not run",
+            vec!["KernelDied: the kernel is dead, and this cell was not run.".to_owned()],
+        );
+    }
+
+    fn running_failed(&mut self, reason: &str, mut traceback: Vec<String>) {
+        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
+            return;
+        };
+        traceback.push(
+            "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue."
+                .to_owned(),
+        );
+        self.row(
+            Some(exec),
+            "error",
+            &json!({
+                "tithon_scope": "cell",
+                "ename": "KernelDied",
+                "evalue": reason,
+                "traceback": traceback,
+            }),
+        );
+        self.end_running(Status::Error, "error", None, Some(now()));
+    }
+
+    /// What a kernel left that ended unwatched is read: its cell ends as it did, those that waited
+    /// never ran.
+    pub(super) fn remains_read(&mut self) {
+        let KernelSlot::Remains(remains) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
+        else {
+            return;
+        };
+        let replied = self.running.as_ref().map(|running| running.reply.is_some());
+        match replied {
+            Some(true) => self.finish_running(),
+            Some(false) if remains.complete => {
+                let evidence = Evidence {
+                    took_leave: remains.spool.took_leave(),
+                    crash: self.crash(),
+                    ..Evidence::default()
+                };
+                self.running_died(&evidence);
+            }
+            _ => {}
+        }
+        self.orphan_all();
+        if !self.waiting.is_empty() {
+            self.start_kernel(remains.wish, None);
+        }
+    }
+}
