@@ -206,7 +206,8 @@ fn what_is_no_websocket_frame_ends_the_connection() {
     let unmasked = b"\x81\x02{}";
     let reserved = [0xf1, 0x80, 0, 0, 0, 0];
     let unknown_opcode = [0x83, 0x80, 0, 0, 0, 0];
-    let long_ping = [0x89, 0xfe, 0, 0xff, 0, 0, 0, 0];
+    let mut long_ping = header(Opcode::Ping, 255);
+    long_ping.extend([0; 255]);
     let lone_continuation = [0x80, 0x80, 0, 0, 0, 0];
     let no_text = [0x81, 0x81, 0, 0, 0, 0, 0xff];
     for noise in [

@@ -63,23 +63,36 @@ impl ProcessIdentity {
     /// # Errors
     /// When the kernel refuses a pidfd for a reason other than the process being gone.
     pub fn open(&self) -> io::Result<Option<ProcessHandle>> {
+        // Opened first, then compared: what is compared is what will be signalled.
+        let Some(handle) = self.hold()? else {
+            return Ok(None);
+        };
+        let same = Self::of(self.pid)?.as_ref() == Some(self);
+        Ok((same && handle.is_alive()).then_some(handle))
+    }
+
+    /// A handle on a child of this process that was not waited for yet, though it may have ended:
+    /// its pid is still its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses a pidfd.
+    pub fn open_child(&self) -> io::Result<ProcessHandle> {
+        self.hold()?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn hold(&self) -> io::Result<Option<ProcessHandle>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };
-        // Opened first, then compared: what is compared is what will be signalled.
-        let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
-            Err(err) => return Err(err.into()),
-        };
-        if Self::of(self.pid)?.as_ref() != Some(self) {
-            return Ok(None);
+        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => Ok(Some(ProcessHandle {
+                identity: self.clone(),
+                pidfd,
+            })),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(err) => Err(err.into()),
         }
-        let handle = ProcessHandle {
-            identity: self.clone(),
-            pidfd,
-        };
-        Ok(handle.is_alive().then_some(handle))
     }
 }
 

@@ -5,12 +5,10 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 use rustix::process::Signal;
 use tithon_ipc::process::ProcessIdentity;
 
-/// Whether a process runs; a zombie does not.
+/// Whether a process runs, with all its threads; a zombie does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-        !state.is_some_and(|state| state.starts_with(['Z', 'X']))
-    })
+    let identity = ProcessIdentity::of(pid).ok().flatten();
+    identity.is_some_and(|process| matches!(process.open(), Ok(Some(_))))
 }
 
 /// Bytes of memory that are the process's alone.

@@ -50,6 +50,8 @@ enum StartError {
     Io(&'static str, io::Error),
     #[error("its meta.json: {0}")]
     Meta(String),
+    #[error("{0}")]
+    Kernel(String),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -153,7 +155,7 @@ impl Worker {
             settings: settings.clone(),
         };
         let mut session = Session::new(place, settings, journal, loaded, feed);
-        session.take_over().await.map_err(StartError::Meta)?;
+        session.take_over().await.map_err(StartError::Kernel)?;
         let listening = tokio::task::spawn_local(control::listen(listener, door));
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;

@@ -35,6 +35,9 @@ pub const PROMPT_OPEN: &str = "prompt_open";
 /// The name in `meta` of the process id of the kernel that records everything.
 pub const GREETED: &str = "spool_greeted";
 
+/// The name in `meta` of the last `execute_reply`: the execution and what it said, in JSON.
+pub const REPLY: &str = "execute_reply";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

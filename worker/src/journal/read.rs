@@ -45,6 +45,8 @@ pub struct Loaded {
     pub unanswered: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
+    /// Whether the running execution's `idle` is journaled.
+    pub running_idle: bool,
     /// The seq of the newest restart of the kernel, 0 where there was none.
     pub comms_after: Seq,
     /// Comm rows since then, in order.
@@ -252,6 +254,15 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         )?,
         _ => false,
     };
+    let running_idle = match running {
+        Some(running) => connection.query_row(
+            "SELECT EXISTS(SELECT 1 FROM messages WHERE msg_seq > ?1 AND exec_id = ?2
+                AND msg_type = 'status' AND content_json LIKE '%\"idle\"%')",
+            params![last_started.unwrap_or(0), running.exec.to_string()],
+            |row| row.get(0),
+        )?,
+        None => false,
+    };
     let prompt = rows(
         connection,
         &format!(
@@ -305,6 +316,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         last_started,
         last_started_exec: started.and_then(|row| row.exec),
         running_seen,
+        running_idle,
         prompt,
         comms_after,
         unanswered,

@@ -99,11 +99,8 @@ impl KernelProcess {
                     process: identity.clone(),
                 }
                 .write(spawn.dir)?;
-                // A zombie has a pidfd too: a kernel that ends at once is seen to end.
-                let handle = identity
-                    .open()?
-                    .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
-                WatchedProcess::new(handle)
+                // A kernel that ended at once is seen to end, with its last words.
+                WatchedProcess::new(identity.open_child()?)
             });
         match adopted {
             Ok(process) => Ok(Self {

@@ -49,8 +49,21 @@ impl Session {
         Crash::read(&crash_log(&self.spool_dir()))
     }
 
-    /// Ends the running cell because its kernel is gone.
-    pub(super) fn running_died(&mut self, evidence: &Evidence) {
+    /// Ends the running cell, all that its kernel said being read: as the kernel said it ended, or
+    /// with the kernel, if the spool tells that it had not ended before.
+    pub(super) fn running_over(&mut self, evidence: Option<&Evidence>) {
+        let replied = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.reply.is_some());
+        match evidence {
+            _ if replied => self.finish_running(),
+            Some(evidence) => self.running_died(evidence),
+            None => {}
+        }
+    }
+
+    fn running_died(&mut self, evidence: &Evidence) {
         let cause = evidence.cause();
         let mut traceback = vec![format!(
             "KernelDied: the kernel process exited during execution: {cause}."
@@ -98,19 +111,12 @@ impl Session {
         else {
             return;
         };
-        let replied = self.running.as_ref().map(|running| running.reply.is_some());
-        match replied {
-            Some(true) => self.finish_running(),
-            Some(false) if remains.complete => {
-                let evidence = Evidence {
-                    took_leave: remains.spool.took_leave(),
-                    crash: self.crash(),
-                    ..Evidence::default()
-                };
-                self.running_died(&evidence);
-            }
-            _ => {}
-        }
+        let evidence = remains.complete.then(|| Evidence {
+            took_leave: remains.spool.took_leave(),
+            crash: self.crash(),
+            ..Evidence::default()
+        });
+        self.running_over(evidence.as_ref());
         self.orphan_all();
         if !self.waiting.is_empty() {
             self.start_kernel(remains.wish, None);

@@ -390,7 +390,7 @@ impl Session {
                 self.start_failed(&reason, restart);
             }
             _ => {
-                self.running_died(&evidence);
+                self.running_over(Some(&evidence));
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }

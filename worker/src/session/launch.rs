@@ -247,8 +247,14 @@ impl Session {
             return Ok(());
         };
         let file = self.place.dir.join("kernel.json");
-        let connection: ConnectionFile =
-            files::read_json(&file).map_err(|err| failed("its connection file", &err))?;
+        let connection: ConnectionFile = files::read_json(&file).map_err(|err| {
+            // Nobody can talk to it any more: ending it is the user's decision.
+            let way_out = format!(
+                "{err}; restore the file, or `kill {}` ends the kernel and leaves its history",
+                process.pid()
+            );
+            failed("its connection file", &way_out)
+        })?;
         let launch = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
             .ok()
             .and_then(|stored| stored.launch)

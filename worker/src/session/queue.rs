@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Change, Channel, NewExecution, Row, Status, StoredExecution, StoredRow, now},
+    journal::{Change, Channel, Loaded, NewExecution, REPLY, Row, Status, StoredRow, now},
 };
 
 /// A cell that waits.
@@ -97,7 +97,7 @@ impl Prompt {
 }
 
 /// How the kernel says a cell ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct ExecuteReply {
     /// `ok`, `error` or `aborted`.
     pub(super) status: String,
@@ -112,15 +112,19 @@ pub(super) fn is_idle(row: &Row) -> bool {
 
 impl Session {
     /// Rebuilds queue and running cell from the journal's open executions.
-    pub(super) fn restore_queue(
-        &mut self,
-        open: Vec<StoredExecution>,
-        prompt: Option<&StoredRow>,
-        unanswered: Option<&StoredRow>,
-    ) {
-        for execution in open {
+    pub(super) fn restore_queue(&mut self, loaded: Loaded) {
+        let (prompt, unanswered) = (loaded.prompt.as_ref(), loaded.unanswered.as_ref());
+        let reply: Option<(String, ExecuteReply)> = loaded
+            .meta
+            .get(REPLY)
+            .and_then(|reply| serde_json::from_str(reply).ok());
+        for execution in loaded.open {
             if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
+                let reply = reply
+                    .as_ref()
+                    .filter(|(exec, _)| *exec == execution.exec.to_string())
+                    .map(|(_, reply)| reply.clone());
                 self.running = Some(Running {
                     exec: execution.exec,
                     batch: execution.batch,
@@ -129,9 +133,11 @@ impl Session {
                     stop_on_error: execution.stop_on_error,
                     msg_id: execution.kernel_msg_id.unwrap_or_default(),
                     started: execution.started_at.unwrap_or_else(now),
-                    reply: None,
-                    idle: false,
-                    barrier: None,
+                    barrier: reply
+                        .is_some()
+                        .then(|| Instant::now() + self.settings.idle_barrier),
+                    reply,
+                    idle: loaded.running_idle,
                     execution_count: None,
                     prompt: prompt
                         .filter(|row| row.msg_type == "tithon.input_request")
@@ -302,8 +308,15 @@ impl Session {
     pub(super) fn replied(&mut self, reply: ExecuteReply) {
         let barrier = Instant::now() + self.settings.idle_barrier;
         if let Some(running) = &mut self.running {
+            // Its message is read once: a worker that replaces this one before the cell is over must
+            // know what it said.
+            let value = serde_json::to_string(&(running.exec.to_string(), &reply));
             running.reply = Some(reply);
             running.barrier = Some(barrier);
+            self.change(Change::Meta {
+                key: REPLY,
+                value: value.unwrap_or_default(),
+            });
         }
         self.finish_if_complete();
     }
@@ -453,17 +466,20 @@ impl Session {
         let Some(running) = self
             .running
             .as_mut()
-            .filter(|running| running.adopted.is_some() && running.reply.is_none())
+            .filter(|running| running.adopted.is_some())
         else {
             return;
         };
+        let recorded = self
+            .kernel
+            .running()
+            .is_some_and(Kernel::records_everything);
+        if running.reply.is_some() && !recorded {
+            // Its `idle` may still be on its way.
+            return;
+        }
         match running.adopted.take() {
-            Some(SignOfLife::None)
-                if self
-                    .kernel
-                    .running()
-                    .is_some_and(Kernel::records_everything) =>
-            {
+            Some(SignOfLife::None) if recorded => {
                 let exec = running.exec;
                 self.send_execute(exec);
             }

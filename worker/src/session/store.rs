@@ -99,7 +99,7 @@ impl LiveFold {
 
 impl Session {
     /// Takes up what the journal holds of a session that ran before.
-    pub(super) fn restore(&mut self, loaded: Loaded) {
+    pub(super) fn restore(&mut self, mut loaded: Loaded) {
         let imported = self.import_sidecar(&loaded);
         for execution in &loaded.open {
             self.folds.insert(
@@ -124,17 +124,14 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
-        self.displays = loaded.displays;
-        self.restore_queue(
-            loaded.open,
-            loaded.prompt.as_ref(),
-            loaded.unanswered.as_ref(),
-        );
-        if !imported {
-            self.restore_artifacts(loaded.artifacts);
-        }
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
+        }
+        self.displays.clone_from(&loaded.displays);
+        let artifacts = std::mem::take(&mut loaded.artifacts);
+        self.restore_queue(loaded);
+        if !imported {
+            self.restore_artifacts(artifacts);
         }
     }
 
