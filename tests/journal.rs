@@ -16,13 +16,17 @@ use tithon_ipc::{
     files::read_json,
     jupyter::{ConnectionFile, Message, Signer},
 };
-use tithon_worker::journal::rebuild;
+use tithon_worker::{
+    artifacts::read_artifact,
+    journal::{Rebuilt, rebuild},
+};
 
 /// Messages of every type but `stream`, whose rows are made of the program's own bytes.
-const CELLS: [&str; 6] = [
+const CELLS: [&str; 7] = [
     "display({'text/plain': 'shown', 'text/html': '<b>ü</b>'}, metadata={'isolated': True}, raw=True)",
     "shown = display('old', display_id='d'); shown.update('new')",
     "{'answer': 42}",
+    "from IPython.display import Image, SVG; display(Image(data=bytes(range(256)) * 9, format='png'), SVG('<svg>ü</svg>'))",
     "from comm import create_comm\n\
      comm = create_comm('jupyter.widget', data={'state': {'value': None}, 'buffer_paths': [['value']]}, buffers=[b'\\x00\\xffopen'])\n\
      comm.send({'method': 'update', 'state': {'value': None}, 'buffer_paths': [['value']]}, buffers=[b'', b'\\x01' * 5000])\n\
@@ -98,6 +102,7 @@ fn journaled(home: &Home) -> HashMap<String, Seen> {
     let connection: ConnectionFile = read_json(&home.session("s").join("kernel.json")).unwrap();
     let signer = Signer::new(&connection.key, String::new());
     let journal = home.journal("s").0;
+    let work = home.work();
     let mut rows = journal
         .prepare(
             "SELECT wire, CAST(content_json AS BLOB), ts FROM messages WHERE wire IS NOT NULL
@@ -106,11 +111,15 @@ fn journaled(home: &Home) -> HashMap<String, Seen> {
         .unwrap();
     let rows = rows.query_map([], |row| {
         let (wire, content): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        rebuild(&journal, &wire, &content, row.get(2)?)
+        let image = |id: &str, path: &str| read_artifact(&work, path, id);
+        rebuild(&journal, &wire, &content, row.get(2)?, image)
     });
     let mut messages = HashMap::new();
     for message in rows.unwrap() {
-        let mut message = message.unwrap();
+        let mut message = match message.unwrap() {
+            Rebuilt::Exact(message) => message,
+            Rebuilt::Referring(message) => panic!("an image is gone: {message:?}"),
+        };
         message.signature = signer.signature(&message).into();
         let seen = Seen::of(message);
         messages.insert(seen.frames[0].clone(), seen);

@@ -6,7 +6,7 @@
 mod forward;
 mod socket;
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use socket::{Socket, WriteError};
 use tithon_ipc::{
@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    feed::{Feed, Next, Subscription},
+    feed::{Next, Subscription},
     journal::Journal,
     session::Command,
     settings::Settings,
@@ -43,8 +43,6 @@ pub(crate) type ClientId = u64;
 pub(crate) struct Door {
     /// Where operations go. Bounded: a session that is behind makes its clients wait.
     pub commands: mpsc::Sender<Command>,
-    /// Live events.
-    pub feed: Rc<Feed>,
     /// Earlier events.
     pub journal: Journal,
     /// Where the supervisor is, for operations that are not this session's.
@@ -62,10 +60,11 @@ pub(crate) enum Answer {
     Frame(Utf8Bytes),
     /// A frame that answers nothing, e.g. a notice.
     Extra(Utf8Bytes),
-    /// The backlog: a snapshot, or the events after `cursor`; `sync` once `cutoff` is reached.
+    /// The backlog: a snapshot, or the events after the subscription's cursor; `sync` once `cutoff` is
+    /// reached. Subscribed already, so that nothing it is still to read is deleted meanwhile.
     Attach {
         snapshot: Option<Utf8Bytes>,
-        cursor: Seq,
+        subscription: Subscription,
         cutoff: Seq,
     },
     /// A last frame, and the end.
@@ -140,7 +139,6 @@ struct Client {
 
 struct Attached {
     subscription: Subscription,
-    cursor: Seq,
     /// What `sync` will say, and once which seq is reached.
     sync: Option<Seq>,
 }
@@ -288,17 +286,12 @@ impl Client {
             }
             Answer::Attach {
                 snapshot,
-                cursor,
+                subscription,
                 cutoff,
             } => {
                 self.socket.write(snapshot.map(Message::Text)).await?;
-                let subscription = match self.attached.take() {
-                    Some(attached) => attached.subscription,
-                    None => self.door.feed.subscribe(),
-                };
                 self.attached = Some(Attached {
                     subscription,
-                    cursor,
                     sync: Some(cutoff),
                 });
                 self.sync_if_due().await?;
@@ -321,7 +314,7 @@ impl Client {
             frames.retain(|frame| frame.seq <= cutoff);
         }
         if let Some(last) = frames.last() {
-            attached.cursor = last.seq;
+            attached.subscription.advance(last.seq);
         }
         self.socket
             .write(frames.into_iter().map(|frame| Message::Text(frame.text)))
@@ -335,10 +328,10 @@ impl Client {
         };
         if attached
             .sync
-            .is_some_and(|cutoff| attached.cursor >= cutoff)
+            .is_some_and(|cutoff| attached.subscription.cursor() >= cutoff)
         {
             attached.sync = None;
-            let seq = attached.cursor;
+            let seq = attached.subscription.cursor();
             self.write_frame(&Frame::Sync { seq }).await?;
         }
         Ok(())
@@ -394,18 +387,19 @@ async fn events(
         return std::future::pending().await;
     };
     loop {
-        match attached.subscription.feed().after(attached.cursor, CHUNK) {
+        let cursor = attached.subscription.cursor();
+        match attached.subscription.feed().after(cursor, CHUNK) {
             Next::Frames(frames) => return frames,
-            Next::Journal(through) => match journal.events(attached.cursor, through, CHUNK).await {
+            Next::Journal(through) => match journal.events(cursor, through, CHUNK).await {
                 Ok(frames) if !frames.is_empty() => return frames,
                 // Deleted by retention meanwhile: go on behind the gap.
                 Ok(_) => {
-                    attached.cursor = through;
+                    attached.subscription.advance(through);
                     return Vec::new();
                 }
                 Err(_) => return std::future::pending().await,
             },
-            Next::UpToDate => attached.subscription.beyond(attached.cursor).await,
+            Next::UpToDate => attached.subscription.beyond().await,
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    rc::{Rc, Weak},
 };
 
 use tithon_ipc::ids::Seq;
@@ -24,6 +25,7 @@ pub(crate) struct Feed {
     bytes: Cell<usize>,
     events_max: usize,
     readers: Cell<usize>,
+    cursors: RefCell<Vec<Weak<Cell<Seq>>>>,
     head: watch::Sender<Seq>,
 }
 
@@ -46,6 +48,7 @@ impl Feed {
             bytes: Cell::new(0),
             events_max: events_max.max(1),
             readers: Cell::new(0),
+            cursors: RefCell::default(),
             head: watch::Sender::new(head),
         }
     }
@@ -112,20 +115,33 @@ impl Feed {
         Next::Frames(frames)
     }
 
-    /// Registers a subscriber; frames are kept while there is one.
-    pub(crate) fn subscribe(self: &std::rc::Rc<Self>) -> Subscription {
+    /// Registers a subscriber that wants what follows `cursor`; frames are kept while there is one.
+    pub(crate) fn subscribe(self: &Rc<Self>, cursor: Seq) -> Subscription {
         self.readers.set(self.readers.get() + 1);
+        let cursor = Rc::new(Cell::new(cursor));
+        let mut cursors = self.cursors.borrow_mut();
+        cursors.retain(|cursor| cursor.strong_count() > 0);
+        cursors.push(Rc::downgrade(&cursor));
         Subscription {
-            feed: std::rc::Rc::clone(self),
+            feed: Rc::clone(self),
+            cursor,
             head: self.head.subscribe(),
         }
+    }
+
+    /// How far the slowest subscriber has read; `None` where there is none.
+    pub(crate) fn lowest_cursor(&self) -> Option<Seq> {
+        let cursors = self.cursors.borrow();
+        let living = cursors.iter().filter_map(Weak::upgrade);
+        living.map(|cursor| cursor.get()).min()
     }
 }
 
 /// One subscriber's share of the feed.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    feed: std::rc::Rc<Feed>,
+    feed: Rc<Feed>,
+    cursor: Rc<Cell<Seq>>,
     head: watch::Receiver<Seq>,
 }
 
@@ -135,8 +151,19 @@ impl Subscription {
         &self.feed
     }
 
+    /// The last seq the subscriber has, or does not want.
+    pub(crate) fn cursor(&self) -> Seq {
+        self.cursor.get()
+    }
+
+    /// The subscriber has everything through this seq.
+    pub(crate) fn advance(&self, cursor: Seq) {
+        self.cursor.set(cursor);
+    }
+
     /// Waits until something follows the cursor.
-    pub(crate) async fn beyond(&mut self, cursor: Seq) {
+    pub(crate) async fn beyond(&mut self) {
+        let cursor = self.cursor.get();
         // The feed outlives its subscriptions.
         self.head.wait_for(|head| *head > cursor).await.ok();
     }
@@ -155,8 +182,6 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
     fn frame(seq: Seq) -> EventFrame {
@@ -177,7 +202,7 @@ mod tests {
     fn cursors_are_served_from_memory_or_sent_to_the_journal() {
         let feed = Rc::new(Feed::new(10, 3));
         feed.publish([frame(11)].into_iter());
-        let subscription = feed.subscribe();
+        let subscription = feed.subscribe(11);
         assert!(
             matches!(feed.after(10, 1000), Next::Journal(11)),
             "published while nobody read"
@@ -191,14 +216,21 @@ mod tests {
         assert_eq!(seqs(feed.after(12, 1000)), [13, 14, 15]);
         assert_eq!(seqs(feed.after(14, 1000)), [15]);
         assert_eq!(seqs(feed.after(12, 1)), [13], "at least one");
+        assert_eq!(feed.lowest_cursor(), Some(11));
+        let slower = feed.subscribe(3);
+        subscription.advance(15);
+        assert_eq!(feed.lowest_cursor(), Some(3));
+        drop(slower);
+        assert_eq!(feed.lowest_cursor(), Some(15));
         drop(subscription);
+        assert_eq!(feed.lowest_cursor(), None);
         assert!(matches!(feed.after(14, 1000), Next::Journal(15)));
     }
 
     #[test]
     fn memory_is_bounded_by_bytes_too() {
         let feed = Rc::new(Feed::new(0, usize::MAX));
-        let _subscription = feed.subscribe();
+        let _subscription = feed.subscribe(0);
         feed.publish((1..=100_000).map(frame));
         assert!(feed.bytes.get() <= BYTES_MAX);
         assert_eq!(

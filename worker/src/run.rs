@@ -171,7 +171,6 @@ impl Worker {
         let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
         let door = Door {
             commands,
-            feed: Rc::clone(&feed),
             journal: journal.clone(),
             home: place.home.clone(),
             session: place.id.clone(),

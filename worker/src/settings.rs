@@ -21,6 +21,13 @@ pub(crate) struct Settings {
     pub jupyter_links: bool,
     /// `TITHON_GC_POLL`: how often that is looked at.
     pub idle_poll: Duration,
+    /// `TITHON_HISTORY_RETENTION_DAYS`: how old raw output of finished cells gets; 0 is for ever.
+    pub retention_days: f64,
+    /// `TITHON_HISTORY_TARGET_MIB`: how large a history may get before its oldest raw output goes; 0
+    /// is any size.
+    pub target_mib: f64,
+    /// `TITHON_RETENTION_POLL`: how often both are looked at.
+    pub retention_poll: Duration,
 }
 
 impl Settings {
@@ -36,12 +43,22 @@ impl Settings {
             question_limit: seconds("TITHON_QUESTION_TIMEOUT", 10.0),
             jupyter_links: number("TITHON_JUPYTER_LINKS", 0_u8) != 0,
             idle_poll: seconds("TITHON_GC_POLL", 60.0).max(Duration::from_millis(10)),
+            retention_days: positive("TITHON_HISTORY_RETENTION_DAYS"),
+            target_mib: positive("TITHON_HISTORY_TARGET_MIB"),
+            retention_poll: seconds("TITHON_RETENTION_POLL", 60.0).max(Duration::from_millis(10)),
         }
     }
 }
 
 fn seconds(name: &str, default: f64) -> Duration {
     Duration::try_from_secs_f64(number(name, default)).unwrap_or(Duration::ZERO)
+}
+
+/// A number that means nothing where it is not above 0.
+fn positive(name: &str) -> f64 {
+    Some(number(name, 0.0_f64))
+        .filter(|number| number.is_finite())
+        .map_or(0.0, |number| number.max(0.0))
 }
 
 fn number<T: FromStr>(name: &str, default: T) -> T {

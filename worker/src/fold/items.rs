@@ -14,6 +14,8 @@ pub(super) struct Items {
     list: Vec<Item>,
     /// Sum of the items' weights.
     weight: usize,
+    /// Artifacts of items that were dropped for want of room, until somebody takes note.
+    pub(super) elided_artifacts: Vec<Box<str>>,
 }
 
 impl Items {
@@ -22,6 +24,7 @@ impl Items {
             limits,
             list: Vec::new(),
             weight: 0,
+            elided_artifacts: Vec::new(),
         }
     }
 
@@ -121,6 +124,11 @@ impl Items {
         if end == head {
             return;
         }
+        let dropped = self.list[head..end].iter();
+        let artifact_ids = dropped
+            .filter_map(|item| item.body.bundle())
+            .flat_map(Bundle::artifact_ids);
+        self.elided_artifacts.extend(artifact_ids.map(Box::from));
         let notice = elided(&self.list[head..end]);
         self.list.splice(
             head..end,
@@ -193,6 +201,26 @@ mod tests {
             items.push(Area::Cell, display(&Limits::TINY, &n.to_string(), None));
         }
         assert_eq!(shown(&items), ["0", "1", "-9", "11", "12", "13"]);
+    }
+
+    /// Whoever keeps the images must know which are shown no more only for want of room.
+    #[test]
+    fn artifacts_of_elided_items_are_told_once() {
+        let mut items = Items::new(&Limits::DEFAULT);
+        let count = Limits::DEFAULT.items + 1;
+        for n in 0..count {
+            let json =
+                format!(r#"{{"image/png": {{"$tithon_artifact": {{"artifact_id": "{n}"}}}}}}"#);
+            let data = serde_json::from_str(&json).unwrap();
+            let bundle = Bundle::new(&Limits::DEFAULT, Some(data), None);
+            items.push(Area::Cell, Body::display(&Limits::DEFAULT, bundle, None));
+        }
+        let shown = items.iter().filter_map(|item| item.body.bundle()).count();
+        let elided = std::mem::take(&mut items.elided_artifacts);
+        assert_eq!(elided.len() + shown, count);
+        assert_eq!(&*elided[0], Limits::DEFAULT.head_items.to_string());
+        items.clear(&Area::Cell);
+        assert!(items.elided_artifacts.is_empty(), "cleared is not elided");
     }
 
     #[test]

@@ -135,6 +135,19 @@ impl Fold {
             .flat_map(Bundle::artifact_ids)
     }
 
+    /// Takes the ids of the artifacts shown by outputs that had to go since the last call. They are no longer among
+    /// [`Self::artifact_ids`], yet nothing in the program took them away.
+    pub fn take_elided_artifacts(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.items.elided_artifacts)
+    }
+
+    /// Whether outputs had to go for want of room.
+    pub fn elides_outputs(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item.body, Body::Elided { .. }))
+    }
+
     /// The rules by message type. Each parses all of the content before it changes anything.
     fn apply_content(&mut self, msg_type: &str, content: &str) -> Result<(), serde_json::Error> {
         match msg_type {

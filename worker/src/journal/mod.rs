@@ -3,22 +3,33 @@
 //! One thread owns the database. It commits what the session sends, in order, and answers reads
 //! between commits. A row exists for clients only once its transaction is committed.
 
+mod artifacts;
 mod migrate;
 mod read;
 mod record;
+pub(crate) mod retention;
 mod schema;
 mod thread;
 mod wire;
 mod write;
 
-use std::{path::Path, sync::mpsc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+};
 
+pub use artifacts::LoadedArtifacts;
 pub use read::{Loaded, StoredExecution, StoredRow};
-pub use record::{Change, Content, NewExecution, Row, Status, Traffic, Transaction};
+pub use record::{Change, Content, NewExecution, Row, Status, TakenImage, Traffic, Transaction};
+pub use retention::{Retained, Retention};
 use tithon_ipc::ids::{ExecId, Seq};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-pub use wire::{Channel, date_of, now, rebuild};
+pub use wire::{Channel, Rebuilt, date_of, now, rebuild};
 
 /// The name in `meta` of the execution whose prompt the kernel has not taken an answer for.
 pub const PROMPT_OPEN: &str = "prompt_open";
@@ -108,6 +119,8 @@ pub enum JournalEvent {
     Committed(Transaction, Vec<(ExecId, StoredFold)>),
     /// Every execution, for the client of the ticket; in step with the commits before it.
     Snapshot(u64, Vec<StoredExecution>),
+    /// A step of a retention pass is done.
+    Retained(Retained),
     /// The transaction cannot be written for now; it is kept and tried again.
     Stalled(String),
     /// The stalled transaction went through.
@@ -135,6 +148,8 @@ pub struct EventFrame {
 enum Command {
     Commit(Transaction),
     Snapshot(u64),
+    Retain(Retention),
+    RetainOn,
     Events {
         after: Seq,
         through: Seq,
@@ -149,6 +164,7 @@ enum Command {
 pub struct Journal {
     // Unbounded, yet short: one commit is under way at a time, and each client waits for its read.
     commands: mpsc::Sender<Command>,
+    logical_bytes: Arc<AtomicI64>,
 }
 
 impl Journal {
@@ -165,9 +181,14 @@ impl Journal {
             read::load(&connection).map_err(|source| JournalError::of_sqlite(path, source))?;
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = tokio_mpsc::unbounded_channel();
-        thread::spawn(connection, inbox, events, loaded.logical_bytes)
+        let logical_bytes = Arc::new(AtomicI64::new(loaded.logical_bytes));
+        thread::spawn(connection, inbox, events, Arc::clone(&logical_bytes))
             .map_err(|source| JournalError::of_io(path, source))?;
-        Ok((Self { commands }, loaded, outbox))
+        let journal = Self {
+            commands,
+            logical_bytes,
+        };
+        Ok((journal, loaded, outbox))
     }
 
     /// Commits a transaction; [`JournalEvent::Committed`] follows, however long the disk is full.
@@ -178,6 +199,16 @@ impl Journal {
     /// Reads every execution; [`JournalEvent::Snapshot`] follows, in step with the commits.
     pub fn snapshot(&self, ticket: u64) {
         self.send(Command::Snapshot(ticket));
+    }
+
+    /// Begins a retention pass; [`JournalEvent::Retained`] follows.
+    pub fn retain(&self, retention: Retention) {
+        self.send(Command::Retain(retention));
+    }
+
+    /// Goes on with the retention pass, behind whatever was sent meanwhile.
+    pub fn retain_on(&self) {
+        self.send(Command::RetainOn);
     }
 
     /// The events after one seq and through another, oldest first, about `max_bytes` of them.
@@ -195,6 +226,11 @@ impl Journal {
             reply,
         });
         answer.await.map_err(|_| JournalError::Gone)
+    }
+
+    /// UTF-8 bytes of contents, code and folds in committed rows (PROTOCOL §8).
+    pub fn logical_bytes(&self) -> i64 {
+        self.logical_bytes.load(Ordering::Relaxed)
     }
 
     /// Writes everything to the disk and closes the database.

@@ -10,7 +10,7 @@ use tithon_ipc::{
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{EventFrame, StoredFold};
+use super::{EventFrame, LoadedArtifacts, StoredFold, artifacts};
 
 /// What a session goes on from.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Loaded {
     pub last_exec: u64,
     /// How many executions there are.
     pub executions: u64,
+    /// How many of them are imported from a sidecar.
+    pub imported: u64,
     /// Executions that are queued or running, in order.
     pub open: Vec<StoredExecution>,
     /// Rows that no stored fold holds yet, in order.
@@ -47,8 +49,12 @@ pub struct Loaded {
     pub running_seen: bool,
     /// Whether the running execution's `idle` is journaled.
     pub running_idle: bool,
-    /// Comm rows of the current kernel's life, in order.
+    /// The seq of the event that began the current kernel's life, 0 for the first.
+    pub comms_after: Seq,
+    /// Comm rows since then, in order.
     pub comms: Vec<StoredRow>,
+    /// The artifacts, and what shows them.
+    pub artifacts: LoadedArtifacts,
     /// Bytes of code, content and folds.
     pub logical_bytes: i64,
 }
@@ -215,6 +221,11 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             ))
         },
     )?;
+    let imported = connection.query_row(
+        "SELECT count(*) FROM executions WHERE imported = 1",
+        [],
+        |row| row.get::<_, i64>(0),
+    )?;
     let folds_at: Seq = number(&meta, "folds_at");
     let unfolded = rows(
         connection,
@@ -297,22 +308,24 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         }
         _ => None,
     };
-    let since = kernel_turn.as_ref().map_or(0, |row| row.seq);
+    let comms_after = kernel_turn.as_ref().map_or(0, |row| row.seq);
     let comms = rows(
         connection,
         &format!(
             "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close') ORDER BY msg_seq"
         ),
-        since,
+        comms_after,
     )?;
     Ok(Loaded {
         max_seq,
         last_exec,
         executions,
+        imported: imported.unsigned_abs(),
         open,
         unfolded,
         folds,
         displays: displays(connection)?,
+        artifacts: artifacts::load(connection)?,
         logical_bytes: number(&meta, "logical_bytes"),
         meta,
         kernel_turn,
@@ -322,6 +335,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         running_seen,
         running_idle,
         prompt,
+        comms_after,
         unanswered,
         comms,
     })

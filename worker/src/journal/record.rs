@@ -1,5 +1,7 @@
 //! What is written: rows that become events, changes to executions, and the traffic beside them.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tithon_ipc::{
     ids::{ExecId, Seq},
@@ -7,6 +9,10 @@ use tithon_ipc::{
 };
 
 use super::wire::Channel;
+use crate::{
+    artifacts::{Encoding, NewFile, StoredArtifact},
+    sidecar::ImportedExecution,
+};
 
 /// Everything that becomes durable, and visible, at once.
 #[derive(Debug, Default)]
@@ -17,6 +23,8 @@ pub struct Transaction {
     pub traffic: Vec<Traffic>,
     /// What else changes.
     pub changes: Vec<Change>,
+    /// Files that the rows name: they are on the disk before the rows are.
+    pub files: Vec<NewFile>,
     /// Finished executions whose folds the rows touch: they come back with the commit.
     pub wanted_folds: Vec<ExecId>,
     /// Whether the commit must survive a power loss before it is reported.
@@ -49,6 +57,19 @@ pub struct Row {
     pub ts: f64,
     /// The kernel's message, for what `content` does not keep of it.
     pub message: Option<Box<Message>>,
+    /// Images of the message that are references in `content`, in order.
+    pub images: Vec<TakenImage>,
+}
+
+/// An image that left its message.
+#[derive(Debug)]
+pub struct TakenImage {
+    /// The artifact it became.
+    pub artifact_id: String,
+    /// Where the reference stands in the row's content.
+    pub reference: Range<usize>,
+    /// What turns the file back into the JSON text.
+    pub encoding: Encoding,
 }
 
 impl Row {
@@ -65,6 +86,16 @@ impl Row {
             "comm_open" | "status" => false,
             _ => true,
         }
+    }
+
+    /// `messages.artifact_ref`: the ids of the artifacts it names.
+    pub(super) fn artifact_ref(&self) -> Option<String> {
+        let ids: Vec<_> = self
+            .images
+            .iter()
+            .map(|image| image.artifact_id.as_str())
+            .collect();
+        (!ids.is_empty()).then(|| ids.join(","))
     }
 }
 
@@ -185,6 +216,21 @@ pub enum Change {
     },
     /// Every stored fold holds exactly the rows through this seq.
     FoldsAt(Seq),
+    /// An image became a file.
+    Artifact(StoredArtifact),
+    /// A file is gone, because nothing shows it.
+    ForgetArtifact(String),
+    /// A file is kept, or no longer, for an execution whose fold had no room for it.
+    ElideArtifact { id: String, exec: Option<ExecId> },
+    /// Every execution that came from a sidecar goes.
+    DropImported,
+    /// An execution came from a sidecar.
+    Imported {
+        exec: ExecId,
+        /// The document it is shown in.
+        uri: String,
+        execution: Box<ImportedExecution>,
+    },
     /// A display is shown by this execution.
     Display { display_id: String, exec: ExecId },
     /// A value kept by name.

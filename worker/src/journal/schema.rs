@@ -1,7 +1,8 @@
 //! The database's layout (PROTOCOL §15): its column names are an interface that tools read.
 //!
 //! Beside the Python program's columns: `messages.wire` (what rebuilds the exact frames, see
-//! `wire.rs`), `executions.fold_state`, `.batch` and `.stop_on_error`, and the tables `frames`
+//! `wire.rs`), `executions.fold_state`, `.batch` and `.stop_on_error`, `artifacts.elided_from` (an execution whose
+//! fold had no room for it), and the tables `frames`
 //! (texts that repeat), `traffic` (messages that are no events) and `displays`.
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
@@ -25,7 +26,8 @@ CREATE TABLE IF NOT EXISTS executions(
     folded_json TEXT, imported INTEGER DEFAULT 0,
     fold_state TEXT, batch INTEGER, stop_on_error INTEGER DEFAULT 0);
 CREATE TABLE IF NOT EXISTS artifacts(
-    artifact_id TEXT PRIMARY KEY, sha256 TEXT, mime TEXT, rel_path TEXT, bytes_len INTEGER);
+    artifact_id TEXT PRIMARY KEY, sha256 TEXT, mime TEXT, rel_path TEXT, bytes_len INTEGER,
+    elided_from TEXT);
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS frames(frame_id INTEGER PRIMARY KEY, frame BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS traffic(
@@ -48,6 +50,7 @@ const ADDED: &[(&str, &str)] = &[
     ("executions", "fold_state TEXT"),
     ("executions", "batch INTEGER"),
     ("executions", "stop_on_error INTEGER DEFAULT 0"),
+    ("artifacts", "elided_from TEXT"),
     ("messages", "target_exec TEXT"),
     ("messages", "wire BLOB"),
 ];
@@ -86,6 +89,8 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     let connection = Connection::open_with_flags(path, flags)?;
     // Tools read while we write; they must not make a commit fail.
     connection.busy_timeout(Duration::from_secs(10))?;
+    // Only heeded before the first table: what retention deletes goes back to the file system.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;

@@ -6,7 +6,11 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::AtomicI64,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +18,10 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Command, JournalEvent, StoredFold, Transaction, read, write};
+use super::{
+    Command, JournalEvent, Retained, StoredFold, Transaction, read, retention::Pass, wire, write,
+};
+use crate::artifacts::NewFile;
 
 /// How much output a power loss may take back.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,13 +34,14 @@ pub(super) fn spawn(
     connection: Connection,
     inbox: Receiver<Command>,
     outbox: UnboundedSender<JournalEvent>,
-    logical_bytes: i64,
+    logical_bytes: Arc<AtomicI64>,
 ) -> io::Result<()> {
     let keeper = Keeper {
         connection,
         writer: write::Writer::new(logical_bytes),
         outbox,
         unsynced: None,
+        pass: None,
     };
     thread::Builder::new()
         .name("journal".to_owned())
@@ -48,6 +56,7 @@ struct Keeper {
     outbox: UnboundedSender<JournalEvent>,
     /// When the oldest commit that is not on the disk yet was made.
     unsynced: Option<Instant>,
+    pass: Option<Pass>,
 }
 
 impl Keeper {
@@ -78,6 +87,14 @@ impl Keeper {
                         Err(err) => tracing::error!("failed to read the journal's events: {err}"),
                     }
                 }
+                Ok(Command::Retain(retention)) => {
+                    match Pass::begin(&self.connection, retention, wire::now()) {
+                        Ok(pass) => self.pass = Some(pass),
+                        Err(err) => tracing::error!("failed to begin to make room: {err}"),
+                    }
+                    self.retain();
+                }
+                Ok(Command::RetainOn) => self.retain(),
                 Ok(Command::Close(done)) => {
                     self.sync();
                     drop(self.connection);
@@ -95,6 +112,8 @@ impl Keeper {
             .unsynced
             .is_some_and(|since| since.elapsed() >= SYNC_INTERVAL);
         let durable = transaction.durable || due;
+        // Before the rows that name them: no crash leaves a row whose image never was.
+        NewFile::sync(&transaction.files);
         let mut stalled = false;
         while let Err(err) = self.attempt(&transaction, durable) {
             if !stalled {
@@ -139,6 +158,34 @@ impl Keeper {
                 .pragma_update(None, "synchronous", "NORMAL")?;
         }
         written
+    }
+
+    fn retain(&mut self) {
+        let Some(pass) = &mut self.pass else {
+            return;
+        };
+        if pass.begins_to_mark() {
+            self.writer.forget_frames();
+        }
+        let progress = match pass.step(&mut self.connection) {
+            Ok(freed) => {
+                self.writer.freed(freed);
+                pass.progress()
+            }
+            // Most likely the disk is full: the next pass tries again.
+            Err(err) => {
+                tracing::warn!("failed to make room in the journal: {err}");
+                Retained {
+                    finished: true,
+                    ..pass.progress()
+                }
+            }
+        };
+        if progress.finished {
+            self.pass = None;
+        }
+        self.unsynced.get_or_insert_with(Instant::now);
+        self.tell(JournalEvent::Retained(progress));
     }
 
     /// Puts earlier commits on the disk: a commit with `synchronous = FULL` syncs the whole log.

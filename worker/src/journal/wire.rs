@@ -4,23 +4,25 @@
 //! two; templates, parent headers and metadata repeat and are stored once in `frames`. The date is
 //! the row's `ts` wherever microseconds express it. Encoded with postcard: about seven bytes.
 
+mod header;
+mod rebuild;
+
 use std::{collections::HashMap, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use header::split;
+pub use rebuild::{Rebuilt, rebuild};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use tithon_ipc::jupyter::Message;
+
+use super::record::TakenImage;
+use crate::artifacts::Encoding;
 
 /// Texts remembered with their ids; when full it starts again, so it costs at most some 100 kB.
 const INTERNED_MAX: usize = 128;
 /// Longer frames are unlikely to repeat.
 const INTERNED_LEN_MAX: usize = 2048;
-
-/// Where in a template the counter and the date go. Neither byte occurs in JSON text.
-const COUNTER: u8 = 0x01;
-const DATE: u8 = 0x02;
 
 /// A kernel's channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +54,28 @@ struct Wire {
     header: Header,
     parent: i64,
     metadata: i64,
-    /// Length of the kernel's own content, where ours has `_buffers_b64` behind it.
-    content_len: Option<u64>,
+    content: StoredContent,
     /// Buffers that the content does not hold.
     buffers: Vec<Vec<u8>>,
+}
+
+/// How the kernel's content stands in the row's.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum StoredContent {
+    /// As it came.
+    Same,
+    /// So many bytes of it, with `_buffers_b64` behind them.
+    Extended(u64),
+    /// With references in the place of images.
+    Referring(Vec<Reference>),
+}
+
+/// A reference in the place of an image: where it stands, and what the image's file is to become.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Reference {
+    at: u64,
+    len: u64,
+    image: Encoding,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +145,7 @@ pub(super) fn encode(
     interned: &mut Interned,
     message: &Message,
     stored: &[u8],
+    images: &[TakenImage],
     ts: f64,
 ) -> rusqlite::Result<Vec<u8>> {
     let header = match split(&message.header) {
@@ -135,12 +156,19 @@ pub(super) fn encode(
         },
         None => Header::Verbatim(message.header.to_vec()),
     };
-    let extended = stored.len() != message.content.len();
+    let content = if !images.is_empty() {
+        StoredContent::Referring(images.iter().map(Reference::of).collect())
+    } else if stored.len() != message.content.len() {
+        StoredContent::Extended(message.content.len() as u64)
+    } else {
+        StoredContent::Same
+    };
+    let extended = matches!(content, StoredContent::Extended(_));
     let wire = Wire {
         header,
         parent: interned.id(connection, &message.parent_header)?,
         metadata: interned.id(connection, &message.metadata)?,
-        content_len: extended.then_some(message.content.len() as u64),
+        content,
         buffers: if extended {
             Vec::new()
         } else {
@@ -150,134 +178,26 @@ pub(super) fn encode(
     postcard::to_stdvec(&wire).map_err(|err| rusqlite::Error::ToSqlConversionFailure(err.into()))
 }
 
-/// The message a stored row came from: header, parent header, metadata, content and buffers exactly
-/// as the kernel sent them. The signature is left empty: it follows from the key.
-///
-/// # Errors
-/// When the row is not one that [`Row`](super::Row) or [`Traffic`](super::Traffic) wrote.
-pub fn rebuild(
-    connection: &Connection,
-    wire: &[u8],
-    stored: &[u8],
-    ts: f64,
-) -> rusqlite::Result<Message> {
-    let malformed =
-        |err| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, err);
-    let wire: Wire = postcard::from_bytes(wire).map_err(|err| malformed(err.into()))?;
-    let frame = |id: i64| -> rusqlite::Result<Bytes> {
-        connection
-            .prepare_cached("SELECT frame FROM frames WHERE frame_id = ?1")?
-            .query_row([id], |row| row.get::<_, Vec<u8>>(0))
-            .optional()?
-            .map(Bytes::from)
-            .ok_or_else(|| malformed(format!("frame {id} is missing").into()))
-    };
-    let header = match wire.header {
-        Header::Verbatim(header) => header.into(),
-        Header::Template {
-            frame: id,
-            counter,
-            date_us,
-        } => join(&frame(id)?, counter, date_us.unwrap_or_else(|| micros(ts))).into(),
-    };
-    let (content, buffers) = match wire.content_len.map(usize::try_from) {
-        None => (stored.to_vec(), wire.buffers),
-        Some(Ok(length)) if 0 < length && length <= stored.len() => {
-            let mut content = stored[..length - 1].to_vec();
-            content.push(b'}');
-            (content, buffers_of(stored))
-        }
-        Some(_) => return Err(malformed("the content's length is wrong".into())),
-    };
-    Ok(Message {
-        identities: Vec::new(),
-        signature: Bytes::new(),
-        header,
-        parent_header: frame(wire.parent)?,
-        metadata: frame(wire.metadata)?,
-        content: content.into(),
-        buffers: buffers.into_iter().map(Bytes::from).collect(),
-    })
-}
-
-fn buffers_of(content: &[u8]) -> Vec<Vec<u8>> {
-    #[derive(Deserialize)]
-    struct Buffers {
-        #[serde(rename = "_buffers_b64", default)]
-        base64: Vec<String>,
-    }
-    serde_json::from_slice::<Buffers>(content)
-        .map(|buffers| {
-            buffers
-                .base64
-                .iter()
-                .filter_map(|text| BASE64_STANDARD.decode(text).ok())
-                .collect()
-        })
-        .unwrap_or_default()
-}
-
-/// Splits a header into its template, the counter that ends its `msg_id`, and its date in
-/// microseconds; `None` unless putting them together gives the very same bytes.
-fn split(header: &[u8]) -> Option<(Vec<u8>, u64, i64)> {
-    let id = value(header, b"\"msg_id\": \"").or_else(|| value(header, b"\"msg_id\":\""))?;
-    let digits = header[id.clone()]
-        .iter()
-        .rev()
-        .take_while(|b| b.is_ascii_digit())
-        .count();
-    let counter_at = id.end - digits..id.end;
-    let counter = std::str::from_utf8(&header[counter_at.clone()])
-        .ok()?
-        .parse()
-        .ok()?;
-    let date_at = value(header, b"\"date\": \"").or_else(|| value(header, b"\"date\":\""))?;
-    let date: Timestamp = std::str::from_utf8(&header[date_at.clone()])
-        .ok()?
-        .parse()
-        .ok()?;
-    let date_us = date.as_microsecond();
-    let mut template = header.to_vec();
-    // The later one first, so that the earlier one's place still holds.
-    let mut places = [(counter_at, COUNTER), (date_at, DATE)];
-    places.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
-    for (place, mark) in places {
-        template.splice(place, [mark]);
-    }
-    (join(&template, counter, date_us) == header).then_some((template, counter, date_us))
-}
-
-fn join(template: &[u8], counter: u64, date_us: i64) -> Vec<u8> {
-    let mut header = Vec::with_capacity(template.len() + 40);
-    for byte in template {
-        match *byte {
-            COUNTER => header.extend(counter.to_string().bytes()),
-            DATE => header.extend(iso(date_us).bytes()),
-            byte => header.push(byte),
+impl Reference {
+    fn of(image: &TakenImage) -> Self {
+        Self {
+            at: image.reference.start as u64,
+            len: image.reference.len() as u64,
+            image: image.encoding.clone(),
         }
     }
-    header
 }
 
-/// Python's `isoformat` of a UTC date, as jupyter_client writes it.
-fn iso(date_us: i64) -> String {
-    let Ok(date) = Timestamp::from_microsecond(date_us) else {
-        return String::new();
+/// The ids of the frames that an encoded row names.
+pub(super) fn frames_of(wire: &[u8]) -> rusqlite::Result<impl Iterator<Item = i64>> {
+    let wire: Wire = postcard::from_bytes(wire).map_err(|err| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, err.into())
+    })?;
+    let template = match wire.header {
+        Header::Template { frame, .. } => Some(frame),
+        Header::Verbatim(_) => None,
     };
-    let date = date.strftime(if date_us % 1_000_000 == 0 {
-        "%Y-%m-%dT%H:%M:%SZ"
-    } else {
-        "%Y-%m-%dT%H:%M:%S.%6fZ"
-    });
-    date.to_string()
-}
-
-fn value(json: &[u8], key: &[u8]) -> Option<std::ops::Range<usize>> {
-    let start = json.windows(key.len()).position(|window| window == key)? + key.len();
-    let length = json[start..]
-        .iter()
-        .position(|b| matches!(b, b'"' | b'\\'))?;
-    Some(start..start + length)
+    Ok(template.into_iter().chain([wire.parent, wire.metadata]))
 }
 
 /// Now, as unix time in seconds at the microsecond that `ts` can express.
@@ -290,6 +210,8 @@ pub fn now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tithon_ipc::ids::sha256_hex;
+
     use super::*;
 
     const HEADER: &str = r#"{"msg_id": "61e3-d7_4711_23", "msg_type": "stream", "username": "root", "session": "61e3-d7", "date": "2026-11-21T09:24:13.120456Z", "version": "5.4"}"#;
@@ -304,6 +226,10 @@ mod tests {
             content: content.to_owned().into(),
             buffers: buffers.iter().map(|b| Bytes::copy_from_slice(b)).collect(),
         }
+    }
+
+    fn no_file(_: &str, _: &str) -> Option<Vec<u8>> {
+        None
     }
 
     fn database() -> Connection {
@@ -333,14 +259,68 @@ mod tests {
         ] {
             for ts in [date_of(header.as_bytes()).unwrap_or(1.0), 1.5] {
                 let sent = message(&header, "{}", &[]);
-                let wire = encode(&connection, &mut interned, &sent, b"{}", ts).unwrap();
+                let wire = encode(&connection, &mut interned, &sent, b"{}", &[], ts).unwrap();
                 assert_eq!(
-                    rebuild(&connection, &wire, b"{}", ts).unwrap(),
-                    sent,
+                    rebuild(&connection, &wire, b"{}", ts, no_file).unwrap(),
+                    Rebuilt::Exact(sent),
                     "{header}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn images_come_back_from_their_files_or_are_said_to_be_gone() {
+        let connection = database();
+        let mut interned = Interned::default();
+        let content =
+            r#"{"data": {"image/png": "aGVsbG8=\n", "text/plain": "x", "image/gif": "aGV sbG8="}}"#;
+        let sent = message(HEADER, content, &[b"a buffer"]);
+        let id = sha256_hex(b"hello");
+        let reference = format!(
+            r#"{{"$tithon_artifact": {{"artifact_id": "{id}", "rel_path": ".tithon/outputs/x"}}}}"#
+        );
+        let mut stored = String::new();
+        let mut images = Vec::new();
+        let mut copied = 0;
+        for image in [r#""aGVsbG8=\n""#, r#""aGV sbG8=""#] {
+            let at = content.find(image).unwrap();
+            stored.push_str(&content[copied..at]);
+            let start = stored.len();
+            stored.push_str(&reference);
+            copied = at + image.len();
+            images.push(TakenImage {
+                artifact_id: id.clone(),
+                reference: start..stored.len(),
+                encoding: Encoding::of(image, b"hello"),
+            });
+        }
+        stored.push_str(&content[copied..]);
+        let stored = stored.as_bytes();
+        let wire = encode(&connection, &mut interned, &sent, stored, &images, 1.0).unwrap();
+        let file = |asked: &str, path: &str| {
+            assert_eq!((asked, path), (id.as_str(), ".tithon/outputs/x"));
+            Some(b"hello".to_vec())
+        };
+        let rebuilt = rebuild(&connection, &wire, stored, 1.0, file).unwrap();
+        assert_eq!(rebuilt, Rebuilt::Exact(sent.clone()));
+        // Gone, or other bytes: the reference stays; what no file reproduces was kept beside it.
+        for found in [None, Some(b"other".to_vec())] {
+            let rebuilt = rebuild(&connection, &wire, stored, 1.0, |_, _| found.clone()).unwrap();
+            let Rebuilt::Referring(message) = rebuilt else {
+                panic!("{rebuilt:?}");
+            };
+            let text = message.content_text().unwrap();
+            assert!(
+                text.contains(&reference) && text.contains("aGV sbG8="),
+                "{text}"
+            );
+            assert_eq!(
+                (message.header, message.buffers),
+                (sent.header.clone(), sent.buffers.clone())
+            );
+        }
+        assert!(rebuild(&connection, &wire, b"{}", 1.0, file).is_err());
     }
 
     #[test]
@@ -353,6 +333,7 @@ mod tests {
             &mut interned,
             &message(HEADER, "{}", &[]),
             b"{}",
+            &[],
             ts,
         )
         .unwrap();
@@ -368,8 +349,11 @@ mod tests {
             let stored = crate::widgets::journaled_content(content, &sent.buffers);
             serde_json::from_str::<serde_json::Value>(&stored).unwrap();
             for stored in [stored.as_bytes(), content.as_bytes()] {
-                let wire = encode(&connection, &mut interned, &sent, stored, 1.0).unwrap();
-                assert_eq!(rebuild(&connection, &wire, stored, 1.0).unwrap(), sent);
+                let wire = encode(&connection, &mut interned, &sent, stored, &[], 1.0).unwrap();
+                assert_eq!(
+                    rebuild(&connection, &wire, stored, 1.0, no_file).unwrap(),
+                    Rebuilt::Exact(sent.clone())
+                );
             }
         }
     }

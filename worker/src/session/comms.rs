@@ -155,6 +155,7 @@ impl Session {
             content: journaled.into(),
             ts: now(),
             message: Some(Box::new(message.clone())),
+            images: Vec::new(),
         });
     }
 

@@ -281,6 +281,12 @@ impl Session {
             return self.keep(Channel::Iopub, message);
         };
         let ts = date_of(&message.header).unwrap_or_else(now);
+        let (content, images) = match (msg_type, exec) {
+            ("display_data" | "update_display_data" | "execute_result", Some(exec)) => {
+                self.take_images(exec, content)
+            }
+            _ => (content, Vec::new()),
+        };
         let msg_type = msg_type.to_owned();
         self.push(Row {
             seq: 0,
@@ -290,6 +296,7 @@ impl Session {
             content,
             ts,
             message: Some(Box::new(message)),
+            images,
         });
     }
 

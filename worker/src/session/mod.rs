@@ -4,6 +4,7 @@
 //! each is handled to its end before the next. What the outside sees follows from commits only:
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
+mod artifacts;
 mod attribution;
 mod comms;
 mod control;
@@ -19,6 +20,8 @@ mod ops;
 mod questions;
 mod queue;
 mod reply;
+mod retention;
+mod sidecar;
 mod snapshot;
 mod spool;
 mod status;
@@ -36,6 +39,8 @@ use std::{
 use kernel::{End, Kernel, KernelSlot};
 use launch::LaunchEvent;
 use queue::{Queued, Running};
+use retention::History;
+use sidecar::{Publication, Published};
 use store::{Effect, LiveFold};
 use tithon_ipc::{
     client::{Frame, LaunchWish, Op},
@@ -50,11 +55,13 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
+    artifacts::Artifacts,
     client::{Answer, ClientId, Link},
     feed::Feed,
     journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
     kernel::numbering::Numbering,
     settings::Settings,
+    sidecar::Sidecar,
     widgets::WidgetMirror,
 };
 
@@ -128,6 +135,15 @@ pub(crate) struct Session {
     folds_due: Option<Instant>,
     displays: HashMap<String, ExecId>,
     widgets: WidgetMirror,
+    publication: Option<Publication>,
+    published: mpsc::UnboundedReceiver<Published>,
+    published_sender: mpsc::UnboundedSender<Published>,
+    history: History,
+    artifacts: Artifacts,
+    /// When to remove the images that nothing shows.
+    reclaim_due: Option<Instant>,
+    /// Whether images cannot be put in files, and clients know.
+    outputs_refused: bool,
     stalled: Option<String>,
 
     // What runs.
@@ -150,7 +166,6 @@ pub(crate) struct Session {
     journaled_numbering: Numbering,
     /// As whom the Python program spoke to the kernel it left, if it did.
     inherited_identity: Option<String>,
-    history_floor: Seq,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -184,16 +199,19 @@ impl Session {
         place: Place,
         settings: Settings,
         journal: Journal,
-        loaded: Loaded,
+        mut loaded: Loaded,
         feed: Rc<Feed>,
     ) -> Self {
+        let artifacts = std::mem::take(&mut loaded.artifacts.known);
         let (launch_sender, launches) = mpsc::unbounded_channel();
+        let (published_sender, published) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
         let numbering: Numbering = loaded
             .meta
             .get(NUMBERING)
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
+        let publication = Publication::of(Sidecar::of(&place.id, &place.workdir), &loaded);
         let mut session = Self {
             journal,
             feed,
@@ -206,6 +224,13 @@ impl Session {
             folds_due: None,
             displays: HashMap::new(),
             widgets: WidgetMirror::default(),
+            history: History::load(&loaded, &settings),
+            publication,
+            published,
+            published_sender,
+            artifacts: Artifacts::load(&place.workdir, &place.dir, artifacts),
+            reclaim_due: None,
+            outputs_refused: false,
             stalled: None,
             executions: loaded.executions,
             last_exec: loaded.last_exec,
@@ -223,7 +248,6 @@ impl Session {
             numbering,
             greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             inherited_identity: inherited::identity(&loaded),
-            history_floor: loaded.history_floor(),
             launches,
             launch_sender,
             clients: HashMap::new(),
@@ -274,6 +298,7 @@ impl Session {
                 biased;
                 Some(event) = events.recv() => self.journal_event(event),
                 Some(command) = commands.recv() => self.command(command).await,
+                Some(published) = self.published.recv() => self.sidecar_written(published),
                 Some(event) = self.launches.recv() => self.launch_event(event),
                 Some((channel, frames)) = self.kernel_events.recv() => self.zmq_message(channel, frames),
                 () = self.kernel.spool_changed() => self.spool_has_more(),
@@ -326,6 +351,8 @@ impl Session {
             spool,
             questions,
             self.folds_due,
+            self.reclaim_due,
+            self.history.due,
         ]
         .into_iter()
         .flatten()
@@ -353,6 +380,12 @@ impl Session {
             self.store_folds();
         }
         self.expire_questions(now);
+        if self.reclaim_due.is_some_and(|due| now >= due) {
+            self.reclaim();
+        }
+        if self.history.due.is_some_and(|due| now >= due) {
+            self.make_room();
+        }
         self.kernel_deadline(now).await;
         if now >= self.idle_look_due {
             self.idle_look_due = now + self.settings.idle_poll;

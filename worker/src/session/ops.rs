@@ -95,16 +95,7 @@ impl Session {
             Op::GetArtifact {
                 artifact_id,
                 req_id,
-            } => self.frame(
-                client,
-                &Frame::Artifact {
-                    artifact_id: &artifact_id,
-                    mime: None,
-                    data_b64: None,
-                    found: false,
-                    req_id: req_id.as_ref(),
-                },
-            ),
+            } => self.send_artifact(client, artifact_id, req_id),
             Op::SessionStatus => {
                 let status = self.status();
                 let text = format!(r#"{{"op": "status_reply", {}"#, &status[1..]);
@@ -166,6 +157,7 @@ impl Session {
                 &json!({"wait": false, "tithon_scope": "cell"}),
             );
         }
+        self.share();
         let frame = Frame::Cleared { count: execs.len() }.to_text();
         self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
     }

@@ -396,6 +396,13 @@ impl Session {
         if status == Status::Error && running.stop_on_error {
             self.skip_rest_of(running.batch);
         }
+        let batch_goes_on = self
+            .queue
+            .iter()
+            .any(|queued| queued.batch == running.batch);
+        if !batch_goes_on || status == Status::Orphaned {
+            self.share();
+        }
     }
 
     fn skip_rest_of(&mut self, batch: ExecId) {

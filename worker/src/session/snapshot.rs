@@ -14,16 +14,19 @@ use crate::{
 impl Session {
     pub(super) fn attach(&mut self, client: ClientId, last_seen: Seq) {
         if last_seen < 0 {
-            let (cursor, cutoff) = (self.applied, self.applied);
+            let (subscription, cutoff) = (self.feed.subscribe(self.applied), self.applied);
             self.answer(
                 client,
                 Answer::Attach {
                     snapshot: None,
-                    cursor,
+                    subscription,
                     cutoff,
                 },
             );
-        } else if last_seen == 0 || last_seen < self.history_floor() || last_seen > self.applied {
+        } else if last_seen == 0
+            || last_seen < self.history.unsteady_below()
+            || last_seen > self.applied
+        {
             // Also for a cursor of another history: it would be deaf until the journal got there.
             self.last_ticket += 1;
             self.snapshots.insert(self.last_ticket, client);
@@ -38,7 +41,7 @@ impl Session {
                 client,
                 Answer::Attach {
                     snapshot: None,
-                    cursor: last_seen,
+                    subscription: self.feed.subscribe(last_seen),
                     cutoff: self.applied,
                 },
             );
@@ -52,12 +55,12 @@ impl Session {
             return;
         };
         let snapshot = self.snapshot(executions);
-        let (cursor, cutoff) = (self.applied, self.applied);
+        let (subscription, cutoff) = (self.feed.subscribe(self.applied), self.applied);
         self.answer(
             client,
             Answer::Attach {
                 snapshot: Some(snapshot.into()),
-                cursor,
+                subscription,
                 cutoff,
             },
         );
@@ -102,14 +105,9 @@ impl Session {
             self.lifecycle.closed_by_user,
             self.widgets.snapshot_json(),
             json::to_string(&pending_input),
-            self.history_floor(),
+            self.history.floor,
         )
         .ok();
         text
-    }
-
-    /// The highest seq that retention has deleted.
-    pub(super) fn history_floor(&self) -> Seq {
-        self.history_floor
     }
 }

@@ -405,6 +405,7 @@ impl Session {
                 content: content.into(),
                 ts,
                 message: None,
+                images: Vec::new(),
             });
         } else {
             let header = json!({

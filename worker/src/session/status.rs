@@ -8,6 +8,10 @@ use tithon_ipc::json;
 use super::{Session, kernel::KernelSlot};
 use crate::kernel::tree;
 
+/// What a size target is: everything that is not raw output stays, however large.
+const LIMIT_KIND: &str =
+    "soft target; current outputs, executions, widgets and lifecycle records are retained";
+
 impl Session {
     /// The status as a JSON object's text.
     pub(super) fn status(&self) -> String {
@@ -35,18 +39,33 @@ impl Session {
             "max_seq": self.applied,
             "executions": self.executions,
             "widget_models": self.widgets.len(),
-            "storage": {
-                "physical_bytes": {
-                    "db": self.file_len("journal.db"),
-                    "wal": self.file_len("journal.db-wal"),
-                    "shm": self.file_len("journal.db-shm"),
-                },
-                "message_count": self.applied - self.history_floor(),
-                "policy": {"retention_days": 0.0, "target_mib": 0.0},
-                "last_cleanup": null,
-            },
+            "storage": self.storage(),
             "clients": self.feed.readers(),
             "idle_seconds": (self.last_touch.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        })
+    }
+
+    fn storage(&self) -> Value {
+        let (image_bytes, missing_images) = self.artifacts.totals();
+        json!({
+            "physical_bytes": {
+                "db": self.file_len("journal.db"),
+                "wal": self.file_len("journal.db-wal"),
+                "shm": self.file_len("journal.db-shm"),
+            },
+            "logical_bytes": self.journal.logical_bytes(),
+            "referenced_image_bytes": (missing_images == 0).then_some(image_bytes),
+            "missing_images": missing_images,
+            "shared_output_bytes": self.publication.as_ref().map_or(0, |sidecar| sidecar.bytes),
+            "shared_images_may_be_counted_in_multiple_sessions": true,
+            "message_count": self.applied - self.history.deleted(),
+            "policy": {
+                "retention_days": self.settings.retention_days,
+                "target_mib": self.settings.target_mib,
+            },
+            "last_cleanup": self.history.cleanup,
+            "target_exceeded": self.excess_bytes() > 0,
+            "limit_kind": LIMIT_KIND,
         })
     }
 
@@ -70,6 +89,7 @@ impl Session {
             "running": running,
             "connection_file": self.place.dir.join("kernel.json"),
             "journal_stalled": self.stalled,
+            "sidecar_refused": self.publication.as_ref().and_then(|sidecar| sidecar.refused.as_deref()),
         })
     }
 

@@ -33,6 +33,10 @@ pub(super) enum Effect {
     Snapshot(u64),
     /// Let go of what the spool holds before this position.
     Release(SpoolPosition),
+    /// Remove the files of artifacts that nothing shows: what took their place is durable.
+    Reclaim(Vec<String>),
+    /// Bring the shared sidecar up to date.
+    Publish,
 }
 
 /// A fold in memory: of a cell that runs, or of one that still receives output.
@@ -41,6 +45,10 @@ pub(super) struct LiveFold {
     fold: Fold,
     /// Whether the stored form lags.
     dirty: bool,
+    /// Whether it showed images when that was last looked at.
+    with_images: bool,
+    /// Whether it may show others since.
+    images_changed: bool,
 }
 
 impl LiveFold {
@@ -50,7 +58,12 @@ impl LiveFold {
             tracing::warn!("failed to take up the stored outputs of {exec}: {err}");
             Fold::default()
         });
-        Self { fold, dirty: false }
+        Self {
+            fold,
+            dirty: false,
+            with_images: true,
+            images_changed: true,
+        }
     }
 
     pub(super) fn rendered(&self) -> StoredFold {
@@ -69,12 +82,28 @@ impl LiveFold {
             tracing::warn!("failed to fold a {msg_type} message: {err}");
         }
         self.dirty = true;
+        // Whatever a cell without images prints, it shows none.
+        self.images_changed |= self.with_images
+            || matches!(
+                msg_type,
+                "display_data" | "update_display_data" | "execute_result"
+            );
+    }
+
+    /// The fold, if it may show other images than when this was last asked.
+    pub(super) fn take_changed_images(&mut self) -> Option<&mut Fold> {
+        std::mem::take(&mut self.images_changed).then_some(&mut self.fold)
+    }
+
+    pub(super) fn shows_images(&mut self, with_images: bool) {
+        self.with_images = with_images;
     }
 }
 
 impl Session {
     /// Takes up what the journal holds of a session that ran before.
     pub(super) fn restore(&mut self, mut loaded: Loaded) {
+        let imported = self.import_sidecar(&loaded);
         for execution in &loaded.open {
             self.folds.insert(
                 execution.exec,
@@ -107,7 +136,11 @@ impl Session {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
         self.displays.clone_from(&loaded.displays);
+        let artifacts = std::mem::take(&mut loaded.artifacts);
         self.restore_queue(loaded);
+        if !imported {
+            self.restore_artifacts(artifacts);
+        }
     }
 
     /// Adds an event of ours.
@@ -125,6 +158,7 @@ impl Session {
             content: tithon_ipc::json::to_string(content).into(),
             ts: now(),
             message: None,
+            images: Vec::new(),
         })
     }
 
@@ -212,7 +246,15 @@ impl Session {
     pub(super) fn journal_event(&mut self, event: JournalEvent) {
         match event {
             JournalEvent::Committed(transaction, folds) => self.committed(&transaction, folds),
-            JournalEvent::Snapshot(ticket, executions) => self.snapshot_read(ticket, &executions),
+            JournalEvent::Snapshot(ticket, executions) => {
+                let for_sidecar = self.publication.as_ref().and_then(|wanted| wanted.ticket);
+                if for_sidecar == Some(ticket) {
+                    self.write_sidecar(executions);
+                } else {
+                    self.snapshot_read(ticket, &executions);
+                }
+            }
+            JournalEvent::Retained(progress) => self.made_room(&progress),
             JournalEvent::Stalled(reason) => {
                 self.notice(&format!(
                     "the journal cannot be written ({reason}): output is kept in memory until it can; \
@@ -230,13 +272,22 @@ impl Session {
 
     fn committed(&mut self, transaction: &Transaction, folds: Vec<(ExecId, StoredFold)>) {
         let effects = self.in_flight.pop_front().unwrap_or_default();
+        self.artifacts.settle(transaction.files.len());
         for (exec, stored) in folds {
             self.folds
                 .entry(exec)
                 .or_insert_with(|| LiveFold::restore(exec, &stored));
         }
+        let mut shown_under = None;
         for row in &transaction.rows {
+            if let Some(exec) = shown_under.filter(|exec| Some(*exec) != row.shown_under()) {
+                self.shown_by(exec);
+            }
+            shown_under = row.shown_under();
             self.apply(row);
+        }
+        if let Some(exec) = shown_under {
+            self.shown_by(exec);
         }
         let wanted = self.feed.has_readers();
         self.feed.publish(
@@ -252,6 +303,8 @@ impl Session {
                 Effect::Send(channel, message) => self.send(channel, *message),
                 Effect::Snapshot(ticket) => self.journal.snapshot(ticket),
                 Effect::Release(position) => self.release_spool(&position),
+                Effect::Reclaim(ids) => self.reclaim_now(ids),
+                Effect::Publish => self.shared(),
             }
         }
         self.finish_if_complete();

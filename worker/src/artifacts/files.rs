@@ -1,0 +1,83 @@
+//! The files themselves: synced before they are named, read only where they can be.
+
+use std::{collections::BTreeSet, ffi::OsStr, io, path::Path, sync::Arc};
+
+use tithon_ipc::ids::sha256_hex;
+
+use crate::project::{Missing, NAME, ProjectDir};
+
+/// The directory below `.tithon/`.
+pub(super) const OUTPUTS: &str = "outputs";
+/// Larger than any image that fits in a message.
+const IMAGE_MAX: u64 = 1 << 30;
+
+/// A file that a transaction names and that must be on the disk before it.
+#[derive(Clone, Debug)]
+pub struct NewFile {
+    pub(super) workdir: Arc<Path>,
+    pub(super) name: String,
+}
+
+impl NewFile {
+    /// Puts files on the disk, and then their names.
+    pub(crate) fn sync(files: &[Self]) {
+        let mut names = BTreeSet::new();
+        for file in files {
+            let synced = outputs(&file.workdir, Missing::Fail)
+                .and_then(|dir| dir.sync(OsStr::new(&file.name)));
+            if let Err(err) = synced {
+                tracing::warn!("failed to sync {}: {err}", file.name);
+            }
+            names.insert(&file.workdir);
+        }
+        for workdir in names {
+            if let Err(err) = outputs(workdir, Missing::Fail).and_then(|dir| dir.sync_names()) {
+                tracing::warn!("failed to sync the images' directory: {err}");
+            }
+        }
+    }
+}
+
+/// Where an artifact's bytes are, for whoever reads them elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Located {
+    pub(super) workdir: Arc<Path>,
+    pub(super) name: String,
+    pub(super) artifact_id: String,
+    pub(crate) mime: String,
+}
+
+impl Located {
+    /// Reads the bytes; `None` where the file is gone or holds others.
+    pub(crate) fn read(&self) -> Option<Vec<u8>> {
+        read(&self.workdir, &self.name, &self.artifact_id)
+    }
+}
+
+/// The image of an artifact from a project's outputs; `None` where its file is gone or holds others.
+pub fn read_artifact(workdir: &Path, rel_path: &str, artifact_id: &str) -> Option<Vec<u8>> {
+    read(workdir, name_in_outputs(rel_path)?, artifact_id)
+}
+
+fn read(workdir: &Path, name: &str, artifact_id: &str) -> Option<Vec<u8>> {
+    outputs(workdir, Missing::Fail)
+        .and_then(|dir| dir.read(OsStr::new(name), IMAGE_MAX))
+        .ok()
+        .filter(|bytes| sha256_hex(bytes) == artifact_id)
+}
+
+/// The file's name in a `rel_path`; `None` for one that is not directly in the outputs directory.
+pub(crate) fn name_in_outputs(rel_path: &str) -> Option<&str> {
+    let name = rel_path
+        .strip_prefix(NAME)?
+        .strip_prefix('/')?
+        .strip_prefix(OUTPUTS)?
+        .strip_prefix('/')?;
+    let plain = !name.is_empty() && name != "." && name != "..";
+    (plain && !name.contains(['/', '\0'])).then_some(name)
+}
+
+/// The project's outputs directory.
+pub(super) fn outputs(workdir: &Path, missing: Missing) -> io::Result<ProjectDir> {
+    ProjectDir::open(workdir, [OsStr::new(OUTPUTS)], missing)
+}
