@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, daemon::DaemonArgs, interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs,
-    restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs,
-    worker::WorkerArgs,
+    attach::AttachArgs, daemon::DaemonArgs, install::InstallArgs, interrupt::InterruptArgs,
+    kill::KillArgs, ps::PsArgs, restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs,
+    status::StatusArgs, uninstall::UninstallArgs, worker::WorkerArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Restart(RestartArgs),
     Kill(KillArgs),
     Shutdown(ShutdownArgs),
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
     Daemon(DaemonArgs),
     /// Print the version
     Version,

@@ -9,6 +9,7 @@ mod frames;
 mod link;
 mod logging;
 mod render;
+mod service;
 mod start;
 
 use std::process::ExitCode;

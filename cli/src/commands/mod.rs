@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod daemon;
+pub(crate) mod install;
 pub(crate) mod interrupt;
 pub(crate) mod kill;
 pub(crate) mod ps;
@@ -9,6 +10,7 @@ pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod uninstall;
 mod version;
 pub(crate) mod worker;
 
@@ -44,6 +46,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Restart(args) => wait(restart::run(&args, &link()?))?,
         Command::Kill(args) => wait(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => wait(shutdown::run(&args, &link()?))?,
+        Command::Install(args) => {
+            let start = !arguments.no_start;
+            wait(install::run(&args, &link()?, start))?
+        }
+        Command::Uninstall(args) => wait(uninstall::run(&args, &link()?))?,
         Command::Daemon(args) => daemon::run(&args)?,
         Command::Version => version::run()?,
         Command::Worker(args) => return worker::run(args),

@@ -18,7 +18,7 @@ use super::print;
 use crate::{
     error::CliError,
     exit::Exit,
-    link::{Link, ask},
+    link::Link,
     render::{
         json::indented,
         table::{self, Look, Session},
@@ -66,9 +66,7 @@ pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
     if args.all {
         op["all"] = json!(true);
     }
-    let mut connection = link.open_running().await?;
-    let reply = ask(&mut connection, &op, "status_reply").await?;
-    connection.close().await;
+    let reply = link.inquire(&op, "status_reply").await?;
     let reply: Reply = serde_json::from_str(&reply)?;
     if args.json {
         let entries: Vec<_> = reply.sessions.iter().map(|entry| entry.get()).collect();
