@@ -12,17 +12,21 @@ use rig::Rig;
 
 const INSTALLED: &str = "tithon install >/dev/null\n";
 
-/// Prints every number once and in order, slowly enough that something happens meanwhile.
+/// Counts until it is told that it is enough, with a client attached.
 const FLOOD: &str = "
-tithon run --session flood -c 'import time
-for number in range(20000):
+tithon run --session flood -c 'import itertools, os, time
+for number in itertools.count():
     print(number, flush=True)
-    if number % 500 == 0: time.sleep(0.1)' >flood.txt 2>flood.err & flood=$!
+    if number % 100 == 0:
+        time.sleep(0.02)
+        if os.path.exists(\"enough\"): break' >flood.txt 2>flood.err & flood=$!
 until_true 'grep -qx 700 flood.txt'
 ";
+/// The cell ended well, and the client has every number once and in order.
 const UNHARMED: &str = "
+touch enough
 wait $flood
-seq 0 19999 | cmp - flood.txt
+seq 0 $(tail -n 1 flood.txt) | cmp - flood.txt
 ";
 
 #[test]
@@ -175,4 +179,78 @@ fn lingering_decides_whether_kernels_survive_the_last_logout() {
         "the history is there, the kernel new: {said}"
     );
     assert_eq!(rig.root("loginctl show-user rig -P Linger"), "yes\n");
+}
+
+#[test]
+fn an_upgrade_rolls_the_workers_under_a_flood() {
+    let Some(rig) = Rig::boot("an_upgrade") else {
+        return;
+    };
+    let said = rig.user(&format!(
+        "{INSTALLED}tithon run -c 'x = 1'
+         tithon upgrade
+         {FLOOD}
+         cp ~/.local/bin/tithon ~/.local/bin/tithon.new; mv ~/.local/bin/tithon.new ~/.local/bin/tithon
+         before=$(cat .tithon/daemon.pid)
+         if tithon upgrade --no-wait; then exit 1; fi
+         [ $(cat .tithon/daemon.pid) != $before ]
+         [ $(systemctl --user show -P MainPID tithon.service) = $(cat .tithon/daemon.pid) ]
+         if tithon doctor --quiet >doctor.txt; then exit 1; fi; grep -q 'tithon upgrade' doctor.txt
+         tithon upgrade --now
+         tithon doctor --json | grep -q workers.run.this.program
+         {UNHARMED}
+         tithon run -c 'print(x)'"
+    ));
+    assert!(said.contains("every worker runs this version"), "{said}");
+    assert!(said.contains("left        flood is busy"), "{said}");
+    assert_eq!(
+        said.matches("replaced    the worker of ").count(),
+        2,
+        "{said}"
+    );
+    assert!(said.ends_with("\n1\n"), "{said}");
+}
+
+#[test]
+fn the_doctor_knows_what_ails() {
+    let Some(rig) = Rig::boot("the_doctor") else {
+        return;
+    };
+    rig.user(&format!(
+        "{INSTALLED}tithon run -c pass
+         tithon doctor
+         loginctl disable-linger
+         chmod 755 ~/.tithon
+         for code in 2; do tithon doctor >doctor.txt && exit 1; [ $? = $code ]; done
+         grep -q 'ERROR *lingering' doctor.txt
+         grep -q 'WARNING *home' doctor.txt
+         grep -q 'chmod 700' doctor.txt"
+    ));
+}
+
+#[test]
+fn what_outlived_worker_and_kernel_is_reaped() {
+    let Some(rig) = Rig::boot("what_outlived") else {
+        return;
+    };
+    rig.user(
+        "tithon run -c '
+import subprocess
+subprocess.Popen([\"setsid\", \"-f\", \"sleep\", \"4711\"])'
+         until_true 'pgrep -x sleep'
+         tithon ps --orphans | grep -q 'No orphans'
+         TITHON_SESSION=$HOME/other/sessions/s setsid -f sleep 4712 >/dev/null 2>&1 </dev/null
+         tithon shutdown >/dev/null
+         # The worker first: it would end what its kernel leaves.
+         kill -KILL $(grep -o '\"pid\": [0-9]*' .tithon/sessions/default/worker.json | cut -c8-)
+         kill -KILL $(cat .tithon/sessions/default/kernel.pid)
+         until_true 'tithon ps --orphans | grep sleep'
+         if tithon reap --dry-run >orphans.txt; then exit 1; fi
+         grep -q 'no worker, no kernel .*default, sleep 4711' orphans.txt
+         [ $(wc -l <orphans.txt) = 2 ]
+         pgrep -xf 'sleep 4711'
+         tithon reap | grep -q ended
+         until_true '! pgrep -xf \"sleep 4711\"'
+         pgrep -xf 'sleep 4712'",
+    );
 }

@@ -6,9 +6,10 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, daemon::DaemonArgs, install::InstallArgs, interrupt::InterruptArgs,
-    kill::KillArgs, ps::PsArgs, restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs,
-    status::StatusArgs, uninstall::UninstallArgs, worker::WorkerArgs,
+    attach::AttachArgs, daemon::DaemonArgs, doctor::DoctorArgs, install::InstallArgs,
+    interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs, reap::ReapArgs, restart::RestartArgs,
+    run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs, uninstall::UninstallArgs,
+    upgrade::UpgradeArgs, worker::WorkerArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     Shutdown(ShutdownArgs),
     Install(InstallArgs),
     Uninstall(UninstallArgs),
+    Upgrade(UpgradeArgs),
+    Reap(ReapArgs),
+    Doctor(DoctorArgs),
     Daemon(DaemonArgs),
     /// Print the version
     Version,

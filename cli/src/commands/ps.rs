@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::print;
+use super::{print, reap};
 use crate::{
     error::CliError,
     exit::Exit,
@@ -43,6 +43,10 @@ pub(crate) struct PsArgs {
     #[arg(short, long)]
     all: bool,
 
+    /// Processes that outlived their session, which `tithon reap` would end
+    #[arg(long, conflicts_with_all = ["all", "wide"])]
+    orphans: bool,
+
     /// The sessions' status as a JSON list
     #[arg(long)]
     json: bool,
@@ -62,6 +66,14 @@ struct Reply {
 /// # Errors
 /// When no supervisor runs.
 pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
+    if args.orphans {
+        let form = match args.json {
+            true => reap::Form::Json,
+            false => reap::Form::Table,
+        };
+        reap::show(link.home(), form)?;
+        return Ok(Exit::Success);
+    }
     let mut op = json!({"op": "status"});
     if args.all {
         op["all"] = json!(true);
