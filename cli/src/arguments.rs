@@ -6,9 +6,10 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, daemon::DaemonArgs, export::ExportArgs, import::ImportArgs,
-    interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs, restart::RestartArgs, run::RunArgs,
-    shutdown::ShutdownArgs, status::StatusArgs, worker::WorkerArgs,
+    attach::AttachArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
+    import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs,
+    reap::ReapArgs, restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs,
+    uninstall::UninstallArgs, upgrade::UpgradeArgs, worker::WorkerArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -46,6 +47,11 @@ pub(crate) enum Command {
     Shutdown(ShutdownArgs),
     Import(ImportArgs),
     Export(ExportArgs),
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
+    Upgrade(UpgradeArgs),
+    Reap(ReapArgs),
+    Doctor(DoctorArgs),
     Daemon(DaemonArgs),
     /// Print the version
     Version,

@@ -4,7 +4,11 @@ use std::{io, path::PathBuf};
 
 use tithon_ipc::{client::ConnectionError, paths::HomeError};
 
-use crate::{exit::Exit, start::StartError};
+use crate::{
+    exit::Exit,
+    service::{systemd::SystemdError, units::UnitError},
+    start::StartError,
+};
 
 /// Every way a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,20 @@ pub(crate) enum CliError {
     /// A file of the user's cannot be read.
     #[error("{path} cannot be read: {source}")]
     Read { path: PathBuf, source: io::Error },
+    /// A file cannot be written or removed.
+    #[error("{path} cannot be written: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    /// A file that a command would replace is somebody else's.
+    #[error(
+        "{path} {why}; nothing was changed\nhint: move it away, or keep your own settings in a drop-in: systemctl --user edit tithon.service"
+    )]
+    NotOurs { path: PathBuf, why: &'static str },
+    /// There are no unit files for this user.
+    #[error(transparent)]
+    Units(#[from] UnitError),
+    /// The service manager refuses.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// The system refuses something a command needs.
     #[error("failed to {doing}: {source}")]
     System {

@@ -57,6 +57,37 @@ impl Link {
     }
 }
 
+/// How often a question is repeated whose connection broke: a supervisor that is restarted in a loop
+/// is not worth more.
+const REPEATS: usize = 20;
+
+impl Link {
+    /// Asks a supervisor that runs a question that changes nothing, and its successor when it is
+    /// replaced meanwhile.
+    ///
+    /// # Errors
+    /// When none runs, or it answers with an error.
+    pub(crate) async fn inquire(
+        &self,
+        op: &Value,
+        answer: &'static str,
+    ) -> Result<String, CliError> {
+        let mut repeats = 0;
+        loop {
+            let mut connection = self.open_running().await?;
+            match ask(&mut connection, op, answer).await {
+                Err(CliError::Unanswered(_) | CliError::Connection(_)) if repeats < REPEATS => {
+                    repeats += 1;
+                }
+                answered => {
+                    connection.close().await;
+                    return answered;
+                }
+            }
+        }
+    }
+}
+
 /// Sends an operation that has one answer and waits for it: the frame's text, verbatim.
 ///
 /// # Errors

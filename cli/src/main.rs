@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod doctor;
 mod error;
 mod exit;
 mod follow;
@@ -9,6 +10,7 @@ mod frames;
 mod link;
 mod logging;
 mod render;
+mod service;
 mod start;
 
 use std::process::ExitCode;

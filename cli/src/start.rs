@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::error::CliError;
+use crate::{error::CliError, service};
 
 /// How long a started supervisor may take to listen; a loaded machine needs seconds, not more.
 const START_WITHIN: Duration = Duration::from_secs(20);
@@ -138,6 +138,11 @@ fn is_absent(err: &io::Error) -> bool {
 
 async fn spawn(home: &Home) -> Result<Connection, StartError> {
     home.prepare()?;
+    if service::start_for(home).await
+        && let Ok(connection) = connect_once(home).await
+    {
+        return Ok(connection);
+    }
     let (mut said, mut child) = detached(home)?;
     let until = Instant::now() + START_WITHIN;
     let mut exited: Option<Instant> = None;

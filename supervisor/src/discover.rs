@@ -18,7 +18,7 @@ use crate::living::kernel_lives;
 const DEPTH_MAX: usize = 64;
 
 /// Every session directory, in no particular order. Links are not followed.
-pub(crate) fn directories(sessions: &Path) -> Vec<PathBuf> {
+pub fn directories(sessions: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(sessions.to_owned(), 0)];
     while let Some((dir, depth)) = open.pop() {

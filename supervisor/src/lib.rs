@@ -23,6 +23,7 @@ mod handover;
 mod handshake;
 mod listen;
 mod living;
+pub mod orphans;
 mod parting;
 mod registry;
 mod run;
@@ -35,6 +36,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use tithon_ipc::paths::HomeError;
 
+pub use discover::directories;
 pub use run::run;
 use run::{House, Shutdown};
 

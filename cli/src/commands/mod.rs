@@ -2,15 +2,20 @@
 
 pub(crate) mod attach;
 pub(crate) mod daemon;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod install;
 pub(crate) mod interrupt;
 pub(crate) mod kill;
 pub(crate) mod ps;
+pub(crate) mod reap;
 pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod uninstall;
+pub(crate) mod upgrade;
 mod version;
 pub(crate) mod worker;
 
@@ -48,6 +53,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Shutdown(args) => wait(shutdown::run(&args, &link()?))?,
         Command::Import(args) => import::run(&args)?,
         Command::Export(args) => wait(export::run(&args, &link()?))?,
+        Command::Install(args) => {
+            let start = !arguments.no_start;
+            wait(install::run(&args, &link()?, start))?
+        }
+        Command::Upgrade(args) => wait(upgrade::run(&args, &link()?))?,
+        Command::Doctor(args) => wait(doctor::run(&args, &link()?))?,
+        Command::Reap(args) => wait(reap::run(&args, &link()?))?,
+        Command::Uninstall(args) => wait(uninstall::run(&args, &link()?))?,
         Command::Daemon(args) => daemon::run(&args)?,
         Command::Version => version::run()?,
         Command::Worker(args) => return worker::run(args),

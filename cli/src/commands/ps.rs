@@ -14,11 +14,11 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::print;
+use super::{print, reap};
 use crate::{
     error::CliError,
     exit::Exit,
-    link::{Link, ask},
+    link::Link,
     render::{
         json::indented,
         table::{self, Look, Session},
@@ -43,6 +43,10 @@ pub(crate) struct PsArgs {
     #[arg(short, long)]
     all: bool,
 
+    /// Processes that outlived their session, which `tithon reap` would end
+    #[arg(long, conflicts_with_all = ["all", "wide"])]
+    orphans: bool,
+
     /// The sessions' status as a JSON list
     #[arg(long)]
     json: bool,
@@ -62,13 +66,19 @@ struct Reply {
 /// # Errors
 /// When no supervisor runs.
 pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
+    if args.orphans {
+        let form = match args.json {
+            true => reap::Form::Json,
+            false => reap::Form::Table,
+        };
+        reap::show(link.home(), form)?;
+        return Ok(Exit::Success);
+    }
     let mut op = json!({"op": "status"});
     if args.all {
         op["all"] = json!(true);
     }
-    let mut connection = link.open_running().await?;
-    let reply = ask(&mut connection, &op, "status_reply").await?;
-    connection.close().await;
+    let reply = link.inquire(&op, "status_reply").await?;
     let reply: Reply = serde_json::from_str(&reply)?;
     if args.json {
         let entries: Vec<_> = reply.sessions.iter().map(|entry| entry.get()).collect();

@@ -12,6 +12,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     link::{Link, ask},
+    service,
 };
 
 /// How long the supervisor's exit is waited for; `shutdown` is true before that.
@@ -26,15 +27,43 @@ pub(crate) struct ShutdownArgs {
     kill_kernels: bool,
 }
 
+/// What becomes of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// They run on.
+    Keep,
+    /// They end.
+    End,
+}
+
 /// Asks for the end and waits until the next supervisor could start.
 ///
 /// # Errors
 /// When no supervisor runs.
 pub(crate) async fn run(args: &ShutdownArgs, link: &Link) -> Result<Exit, CliError> {
-    let op = json!({"op": "shutdown", "kill_kernels": args.kill_kernels});
+    let kernels = match args.kill_kernels {
+        true => Kernels::End,
+        false => Kernels::Keep,
+    };
+    let service = service::serving(link.home()).await;
+    print_reply(&end(link, kernels).await?)?;
+    if let Some(systemd) = service {
+        // Else it would be running again within a second.
+        systemd
+            .ctl(&["stop", "tithon.socket", "tithon.service"])
+            .await?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Ends the supervisor; its reply, once its lock is free or it takes too long.
+///
+/// # Errors
+/// When none runs.
+pub(crate) async fn end(link: &Link, kernels: Kernels) -> Result<String, CliError> {
+    let op = json!({"op": "shutdown", "kill_kernels": kernels == Kernels::End});
     let mut connection = link.open_running().await?;
     let reply = ask(&mut connection, &op, "shutting_down").await?;
-    print_reply(&reply)?;
     let lock = link.home().lock_file();
     let exit = async {
         while Lock::is_held(&lock).unwrap_or(false) {
@@ -43,5 +72,5 @@ pub(crate) async fn run(args: &ShutdownArgs, link: &Link) -> Result<Exit, CliErr
     };
     // A supervisor that takes longer is ending all the same.
     drop(timeout(EXIT_WITHIN, exit).await);
-    Ok(Exit::Success)
+    Ok(reply)
 }

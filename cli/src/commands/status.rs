@@ -8,7 +8,7 @@ use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
-    link::{Bound, Link, ask},
+    link::{Bound, Link},
 };
 
 /// Print a session's status, or every session's, as JSON
@@ -29,8 +29,6 @@ pub(crate) async fn run(args: &StatusArgs, link: &Link) -> Result<Exit, CliError
         Some(session) => Bound::new(session, None, None).bind(op),
         None => op,
     };
-    let mut connection = link.open_running().await?;
-    print_reply(&ask(&mut connection, &op, "status_reply").await?)?;
-    connection.close().await;
+    print_reply(&link.inquire(&op, "status_reply").await?)?;
     Ok(Exit::Success)
 }

@@ -23,8 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::tree;
 
-/// Carried in the environment of every process of a session: its directory.
-pub const MARK: &str = "TITHON_SESSION";
+pub use tithon_ipc::marks::MARK;
 
 /// How long a kernel may take to end by itself.
 const GRACE: Duration = Duration::from_secs(1);

@@ -1,14 +1,8 @@
 //! Which processes belong to a kernel, and what they use.
 
-use std::{
-    fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::Path,
-};
+use std::{fs, path::Path};
 
-use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
-
-use super::process::MARK;
+use tithon_ipc::{marks::Marked, process::ProcessHandle};
 
 /// Deeper trees than this are cut: a fork bomb must not hang a status.
 const TREE_MAX: usize = 4096;
@@ -75,45 +69,21 @@ fn cpu_seconds(pid: i32) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Every living process of ours, workers apart, whose environment carries the session's mark.
+/// Every living process of ours, workers apart, whose environment carries the session's mark. A
+/// worker that retired may still take leave of its clients.
 pub fn marked(dir: &Path) -> Vec<ProcessHandle> {
-    let mut mark = format!("{MARK}=").into_bytes();
-    mark.extend(dir.as_os_str().as_bytes());
-    let me = rustix::process::getuid().as_raw();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
-        .filter(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|found| found.uid() == me))
-        .filter_map(|pid| {
-            // Held first, then looked at: what is proved is what may be signalled.
-            let handle = ProcessIdentity::of(pid).ok()??.open().ok()??;
-            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let carries = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == mark);
-            (carries && !is_worker(pid, dir) && handle.is_alive()).then_some(handle)
-        })
+    Marked::all()
+        .into_iter()
+        .filter(|marked| marked.session == dir && !marked.is_worker())
+        .map(|marked| marked.process)
         .collect()
-}
-
-/// Whether a process is a worker of the session rather than something its kernel started: one that
-/// retired may still take leave of its clients.
-fn is_worker(pid: i32, dir: &Path) -> bool {
-    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    let mut arguments = command.split(|byte| *byte == 0);
-    arguments.nth(1) == Some(b"worker")
-        && arguments.any(|argument| argument == dir.as_os_str().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+
+    use tithon_ipc::marks::MARK;
 
     use super::*;
 

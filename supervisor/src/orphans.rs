@@ -1,0 +1,370 @@
+//! Processes of ours that nobody will end any more: found by the mark they carry, proved, and reaped.
+//!
+//! Worker and kernel end what a session's kernel started. Left over is what outlived both, and what
+//! belongs to a session whose directory is gone. A worker without a supervisor is none: the next
+//! supervisor finds it. Nothing is signalled but through a handle that was opened before the process
+//! was looked at, and looked at again right before the signal (I7).
+
+use std::{collections::HashSet, ffi::OsString, fs, io, path::Path, time::Duration};
+
+use rustix::process::Signal;
+use tithon_ipc::{
+    files::{self, KernelRecord},
+    lock::Lock,
+    marks::Marked,
+    paths::Home,
+    process::{ProcessIdentity, WatchedProcess},
+};
+use tokio::time::timeout;
+
+/// How long an orphan may take to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a killed one may take to disappear; longer means uninterruptible sleep.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a process is an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The session's directory was deleted, or is another one of the same name now.
+    SessionDeleted,
+    /// The session has neither worker nor kernel.
+    Abandoned,
+    /// It is older than the session's kernel, so an earlier kernel left it behind.
+    EarlierKernel,
+}
+
+impl Why {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionDeleted => "session deleted",
+            Self::Abandoned => "no worker, no kernel",
+            Self::EarlierKernel => "left by an earlier kernel",
+        }
+    }
+}
+
+/// A process that nobody will end.
+#[derive(Debug)]
+pub struct Orphan {
+    marked: Marked,
+    why: Why,
+}
+
+/// What became of an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaped {
+    /// It has ended.
+    Ended,
+    /// It is no orphan any more, or had ended before.
+    Spared,
+    /// It does not end: it hangs in the kernel of the system.
+    Hangs,
+}
+
+impl Orphan {
+    /// Every orphan of a home.
+    pub fn find(home: &Home) -> Vec<Self> {
+        let sessions = home.sessions();
+        // Whoever runs this inside an orphan would end with it.
+        let ancestors = ancestors(std::process::id());
+        Marked::all()
+            .into_iter()
+            .filter(|marked| marked.session.starts_with(&sessions) && marked.session != sessions)
+            .filter(|marked| !ancestors.contains(&marked.process.identity().pid))
+            .filter_map(|marked| {
+                Some(Self {
+                    why: why(&marked)?,
+                    marked,
+                })
+            })
+            .collect()
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &ProcessIdentity {
+        self.marked.process.identity()
+    }
+
+    /// The directory of its session.
+    pub fn session(&self) -> &Path {
+        &self.marked.session
+    }
+
+    /// Its command line.
+    pub fn command(&self) -> &[OsString] {
+        &self.marked.command
+    }
+
+    /// Why it is one.
+    pub fn why(&self) -> Why {
+        self.why
+    }
+
+    /// Ends it: SIGTERM, and SIGKILL to one that does not listen. Call within a tokio runtime.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or watched.
+    pub async fn reap(self) -> io::Result<Reaped> {
+        // A worker may have come for the session meanwhile.
+        if why(&self.marked).is_none() || !self.marked.process.is_alive() {
+            return Ok(Reaped::Spared);
+        }
+        let process = WatchedProcess::new(self.marked.process)?;
+        for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
+            process.handle().signal(signal)?;
+            if timeout(wait, process.ended()).await.is_ok() {
+                return Ok(Reaped::Ended);
+            }
+        }
+        Ok(Reaped::Hangs)
+    }
+}
+
+fn why(marked: &Marked) -> Option<Why> {
+    let session = &marked.session;
+    match session.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Some(Why::SessionDeleted),
+        // A file system that is away for a moment proves nothing.
+        Err(_) => return None,
+    }
+    if marked.is_worker() {
+        return holds_a_deleted_lock(marked).then_some(Why::SessionDeleted);
+    }
+    let kernel = kernel(session);
+    match Lock::is_held(&files::worker_lock(session)) {
+        Ok(false) if kernel.is_none() => Some(Why::Abandoned),
+        Err(_) => None,
+        // Nothing that a kernel starts is older than the kernel.
+        Ok(_) => kernel
+            .filter(|kernel| marked.process.identity().start_time < kernel.start_time)
+            .map(|_| Why::EarlierKernel),
+    }
+}
+
+/// The session's living kernel.
+fn kernel(session: &Path) -> Option<ProcessIdentity> {
+    let process = KernelRecord::read(session).ok()?.process;
+    process.open().ok()?.map(|_| process)
+}
+
+/// A worker serves the directory in which its lock is; a directory made later is not its own. One
+/// that released its lock is taking leave of its clients.
+fn holds_a_deleted_lock(worker: &Marked) -> bool {
+    let mut lock = files::worker_lock(&worker.session).into_os_string();
+    lock.push(" (deleted)");
+    let fds = format!("/proc/{}/fd", worker.process.identity().pid);
+    fs::read_dir(fds).is_ok_and(|fds| {
+        fds.flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == lock))
+    })
+}
+
+fn ancestors(pid: u32) -> HashSet<i32> {
+    let mut found = HashSet::new();
+    let mut next = i32::try_from(pid).ok();
+    while let Some(pid) = next.filter(|pid| *pid > 1 && found.insert(*pid)) {
+        next = parent(pid);
+    }
+    found
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::PathBuf,
+        process::{Child, Command, Stdio},
+    };
+
+    use tithon_ipc::marks::MARK;
+
+    use super::*;
+
+    /// A process, ended with the test.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn marked(mark: &Path) -> Self {
+            Self(
+                Command::new("sleep")
+                    .arg("1000")
+                    .env(MARK, mark)
+                    .spawn()
+                    .unwrap(),
+            )
+        }
+
+        fn stubborn(mark: &Path) -> Self {
+            let script = "trap '' TERM; echo; read line";
+            let mut child = Command::new("sh")
+                .args(["-c", script])
+                .env(MARK, mark)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // The trap is set once it has said so.
+            io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+            Self(child)
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        fn identity(&self) -> ProcessIdentity {
+            ProcessIdentity::of(self.pid()).unwrap().unwrap()
+        }
+
+        fn has_ended(&mut self) -> bool {
+            self.0.try_wait().unwrap().is_some()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("h"));
+        home.prepare().unwrap();
+        (dir, home)
+    }
+
+    fn session(home: &Home, name: &str) -> PathBuf {
+        let dir = home.sessions().join(name);
+        fs::create_dir(&dir).unwrap();
+        dir
+    }
+
+    fn found(home: &Home) -> Vec<(i32, Why)> {
+        let mut found: Vec<_> = Orphan::find(home)
+            .iter()
+            .map(|orphan| (orphan.process().pid, orphan.why()))
+            .collect();
+        found.sort_by_key(|(pid, _)| *pid);
+        found
+    }
+
+    fn reap(home: &Home) -> Vec<Reaped> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let mut ends = Vec::new();
+                for orphan in Orphan::find(home) {
+                    ends.push(orphan.reap().await.unwrap());
+                }
+                ends
+            })
+    }
+
+    #[test]
+    fn what_nobody_owns_is_reaped_and_look_alikes_are_not() {
+        let (elsewhere, other) = home();
+        let (_dir, home) = home();
+        let abandoned = session(&home, "abandoned");
+        let owned = session(&home, "owned");
+        let _lock = Lock::try_acquire(&files::worker_lock(&owned))
+            .unwrap()
+            .unwrap();
+        let deleted = home.sessions().join("deleted");
+        let mut orphans = [Sleeper::marked(&abandoned), Sleeper::stubborn(&deleted)];
+        let mut others = [
+            Sleeper::marked(&owned),
+            Sleeper::marked(&session(&other, "abandoned")),
+            Sleeper::marked(elsewhere.path()),
+            Sleeper::marked(&home.sessions()),
+            Sleeper::marked(&PathBuf::from(format!("{}-x/s", home.sessions().display()))),
+            // The mark among its arguments is no mark.
+            Sleeper(
+                Command::new("sh")
+                    .args(["-c", "read line"])
+                    .arg(format!("{MARK}={}", abandoned.display()))
+                    .stdin(Stdio::piped())
+                    .spawn()
+                    .unwrap(),
+            ),
+        ];
+        let mut expected = vec![
+            (orphans[0].pid(), Why::Abandoned),
+            (orphans[1].pid(), Why::SessionDeleted),
+        ];
+        expected.sort_by_key(|(pid, _)| *pid);
+        assert_eq!(found(&home), expected);
+        assert_eq!(reap(&home), [Reaped::Ended; 2]);
+        assert!(orphans.iter_mut().all(Sleeper::has_ended));
+        assert!(!others.iter_mut().any(Sleeper::has_ended));
+        assert_eq!(found(&home), []);
+    }
+
+    #[test]
+    fn what_an_earlier_kernel_left_is_older_than_the_kernel() {
+        let (_dir, home) = home();
+        let dir = session(&home, "s");
+        let earlier = Sleeper::marked(&dir);
+        // Start times have the resolution of a clock tick.
+        let started = earlier.identity().start_time;
+        let kernel = loop {
+            let kernel = Sleeper::marked(&dir);
+            if kernel.identity().start_time > started {
+                break kernel;
+            }
+        };
+        let child = Sleeper::marked(&dir);
+        KernelRecord {
+            process: kernel.identity(),
+        }
+        .write(&dir)
+        .unwrap();
+        assert_eq!(found(&home), [(earlier.pid(), Why::EarlierKernel)]);
+
+        // A record of a pid that another process has now names no kernel.
+        let reused = ProcessIdentity {
+            start_time: kernel.identity().start_time - 1,
+            ..kernel.identity()
+        };
+        KernelRecord { process: reused }.write(&dir).unwrap();
+        let all = found(&home);
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(all.contains(&(child.pid(), Why::Abandoned)));
+    }
+
+    #[test]
+    fn a_session_that_came_back_to_life_is_spared() {
+        let (_dir, home) = home();
+        let dir = session(&home, "s");
+        let mut sleeper = Sleeper::marked(&dir);
+        let mut orphans = Orphan::find(&home);
+        let _lock = Lock::try_acquire(&files::worker_lock(&dir))
+            .unwrap()
+            .unwrap();
+        let end = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(orphans.remove(0).reap());
+        assert_eq!(end.unwrap(), Reaped::Spared);
+        assert!(!sleeper.has_ended());
+    }
+
+    #[test]
+    fn nobody_reaps_the_ground_he_stands_on() {
+        let ancestors = ancestors(std::process::id());
+        assert!(ancestors.contains(&i32::try_from(std::process::id()).unwrap()));
+        let parent = parent(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(parent == 1 || ancestors.contains(&parent));
+    }
+}
