@@ -6,7 +6,7 @@ use serde_json::json;
 use tithon_ipc::control::{Reply, Request};
 use tokio::sync::oneshot;
 
-use super::{Ending, Parting, Session, kernel::End};
+use super::{Ending, Parting, Session, ending::End};
 
 impl Session {
     pub(super) async fn control(&mut self, request: Request, reply: oneshot::Sender<Reply>) {

@@ -9,6 +9,7 @@ mod attribution;
 mod comms;
 mod control;
 mod death;
+mod ending;
 mod foreign;
 mod ingest;
 mod inherited;
@@ -36,7 +37,8 @@ use std::{
     time::Duration,
 };
 
-use kernel::{End, Kernel, KernelSlot};
+use ending::End;
+use kernel::{Kernel, KernelSlot};
 use launch::LaunchEvent;
 use queue::{Queued, Running};
 use retention::History;

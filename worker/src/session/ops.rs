@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Parting, Session,
-    kernel::{End, Kernel, KernelSlot},
+    ending::End,
+    kernel::{Kernel, KernelSlot},
     store::Effect,
 };
 use crate::{

@@ -1,0 +1,110 @@
+//! The end of a kernel: one path, whether it died, did not start, was killed or is replaced.
+//!
+//! A kernel is over only once its last words are read; what follows its end comes after that.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tithon_ipc::client::LaunchWish;
+
+use super::{
+    Ending, Session,
+    kernel::{Capture, KernelSlot},
+};
+use crate::client::ClientId;
+
+/// What follows once a kernel is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It died: its cells end with an error.
+    Died,
+    /// It did not answer in time after its start.
+    Late,
+    /// Another is started, for this client.
+    Replaced(ClientId, Option<LaunchWish>),
+    /// The worker ends too.
+    Wanted(Ending),
+}
+
+impl Session {
+    /// The kernel's process ended by itself. What it said last is still to be read.
+    pub(super) async fn kernel_ended(&mut self) {
+        if let Some(kernel) = self.kernel.running_mut() {
+            kernel.exit = kernel.process.exit().await;
+            tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
+            kernel.end = Some(End::Died);
+        }
+        crate::kernel::process::sweep(&self.place.dir).await;
+        self.read_last_words().await;
+    }
+
+    /// Begins to read what a kernel whose process is over said last; [`Session::kernel_gone`] follows.
+    async fn read_last_words(&mut self) {
+        const QUIET: Duration = Duration::from_millis(100);
+        match self.kernel.running_mut().map(|kernel| &mut kernel.capture) {
+            Some(Capture::Spool(spool)) => spool.read_on(),
+            Some(Capture::Zmq) => {
+                // What it had sent is on its way through the channels' thread.
+                while let Ok(Some((channel, frames))) =
+                    tokio::time::timeout(QUIET, self.kernel_events.recv()).await
+                {
+                    self.zmq_message(channel, frames);
+                }
+                self.kernel_gone();
+            }
+            None => {}
+        }
+    }
+
+    /// The kernel is over and everything it said is read.
+    pub(super) fn kernel_gone(&mut self) {
+        let KernelSlot::Running(kernel) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
+        else {
+            return;
+        };
+        self.abandon_questions();
+        self.withdraw();
+        let pid = kernel.process.pid();
+        let evidence = self.evidence(&kernel);
+        let started = kernel.ready || kernel.reattached;
+        let (restart, log_start) = (kernel.restart, kernel.log_start);
+        self.kernel = KernelSlot::Dead { pid };
+        self.remove_endpoints();
+        match kernel.end {
+            Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
+            Some(End::Wanted(ending)) => self.ending = Some(ending),
+            Some(End::Late) => {
+                let log = self.place.dir.join("kernel.log");
+                let reason = format!(
+                    "kernel did not become ready in time (see {})",
+                    log.display()
+                );
+                self.start_failed(&reason, restart);
+            }
+            _ if !started => {
+                let reason = self.died_at_start(log_start);
+                self.start_failed(&reason, restart);
+            }
+            _ => {
+                self.running_over(Some(&evidence));
+                self.foreign_died(&evidence);
+                self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
+                self.start_next();
+            }
+        }
+    }
+
+    /// Ends the kernel's process and all it started; what follows is done once its last words are read.
+    pub(super) async fn end_kernel(&mut self, end: End) {
+        if let Some(kernel) = self.kernel.running_mut() {
+            kernel.end = Some(end);
+            kernel.process.terminate(&self.place.dir).await;
+            return self.read_last_words().await;
+        }
+        match end {
+            End::Replaced(client, wish) => self.start_kernel(wish, Some(client)),
+            End::Wanted(ending) => self.ending = Some(ending),
+            End::Died | End::Late => {}
+        }
+    }
+}
