@@ -250,6 +250,11 @@ impl Session {
                 self.clients.remove(&client);
                 self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
+                let was_observed = self.last_ticket > 0;
+                if was_observed && self.is_unused() {
+                    // Whoever only looked at the history has left: nothing keeps this worker.
+                    self.ending.get_or_insert(Ending::Unused);
+                }
             }
             Command::Op {
                 client,
