@@ -53,6 +53,16 @@ impl Home {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Waits until that execution runs.
+    fn wait_until_running(&self, exec_id: &str) {
+        let until = Instant::now() + WITHIN;
+        let log = || self.command(&["log", "--exec", exec_id]).output().unwrap();
+        while !String::from_utf8_lossy(&log().stdout).contains("running") {
+            assert!(Instant::now() < until, "{exec_id} does not run");
+            thread::sleep(POLL);
+        }
+    }
+
     fn prompt(&self, args: &[&str]) -> Terminal {
         Terminal::run(self.command(args))
     }
@@ -93,6 +103,13 @@ impl Terminal {
             keys,
             screen,
         }
+    }
+
+    /// Makes the window so many columns wide.
+    fn resize(&mut self, columns: u16) {
+        let mut screen = self.screen.lock().unwrap();
+        screen.screen_mut().set_size(ROWS, columns);
+        self.process.set_window_size(columns, ROWS).unwrap();
     }
 
     fn press(&mut self, keys: &str) {
@@ -278,4 +295,58 @@ fn the_prompt_survives_the_supervisor() {
     home.told(&["shutdown"]);
     prompt.enter("x + 1");
     prompt.wait_for("\n2\n>>>");
+}
+
+#[test]
+fn a_killed_kernel_is_replaced_for_the_next_cell() {
+    let home = Home::new();
+    let mut prompt = home.prompt(&[]);
+    prompt.ready();
+    prompt.enter("x = 1");
+    prompt.ready();
+    home.told(&["kill", "--session", "default"]);
+    prompt.wait_for("the kernel was ended; the next cell gets a fresh one");
+    prompt.enter("'x' in globals()");
+    prompt.wait_for("\nFalse\n>>>");
+}
+
+#[test]
+fn floods_garbage_and_a_narrow_window_leave_the_prompt_in_order() {
+    let home = Home::new();
+    let mut prompt = home.prompt(&[]);
+    prompt.ready();
+    prompt.enter("print(('x' * 99 + '\\n') * 100_000 + 'end')");
+    prompt.wait_for("\nend\n>>>");
+    prompt.enter("import os; _ = os.write(1, bytes(range(128, 256)) + b'\\nover\\n')");
+    prompt.wait_for("\nover\n>>>");
+    prompt.resize(20);
+    prompt.press("'a' * 30");
+    prompt.wait_for(">>> 'a' * 30");
+    prompt.press("\r");
+    let wrapped = format!("\n'{}\n{}'\n>>>", "a".repeat(19), "a".repeat(11));
+    prompt.wait_for(&wrapped);
+}
+
+#[test]
+fn what_is_pasted_or_typed_ahead_is_not_lost() {
+    let home = Home::new();
+    let mut prompt = home.prompt(&[]);
+    prompt.ready();
+    prompt.press("\x1b[200~a = 1\nif a:\n    b = 2\n\x1b[201~");
+    prompt.wait_for("b = 2");
+    prompt.press("\r");
+    prompt.ready();
+    prompt.enter("print(a + b)");
+    prompt.wait_for("\n3\n>>>");
+    let gate = home.0.path().join("typed");
+    prompt.enter("import os, time");
+    prompt.ready();
+    prompt.enter("while not os.path.exists('typed'): time.sleep(.01)");
+    prompt.press("\r");
+    home.wait_until_running("e4");
+    prompt.press("b + 40");
+    std::fs::write(gate, "").unwrap();
+    prompt.wait("typed ahead", |shown| shown.ends_with(">>> b + 40"));
+    prompt.press("\r");
+    prompt.wait_for("\n42\n>>>");
 }

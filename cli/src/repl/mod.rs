@@ -5,7 +5,9 @@
 //! a cell twice.
 
 mod cells;
+mod connection;
 mod editor;
+mod keys;
 mod python;
 mod screen;
 mod terminal;
@@ -13,19 +15,16 @@ mod welcome;
 
 use std::{collections::HashMap, io, sync::mpsc::Sender};
 
-use rustix::process::{Signal as Kill, getpid, kill_process};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Connection, ConnectionError, FrameText},
     ids::Seq,
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep},
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     cells::Cells,
+    connection::{Stop, send},
     editor::{Prompt, Question, Said},
     screen::Screen,
     terminal::{Mode, Terminal},
@@ -33,18 +32,11 @@ use self::{
 use crate::{
     error::CliError,
     exit::Exit,
-    follow::{Attempts, Lost, interrupt},
+    follow::{Attempts, Lost},
     frames::{Event, InputRequest, Received, Snapshot},
     link::{Bound, Link},
     render::{log::Palette, notice::Notices},
 };
-
-/// What an `input_reply` says at the end of input; the kernel raises `EOFError`.
-const END_OF_INPUT: &str = "\x04";
-/// Ctrl-D as a key.
-const CTRL_D: u8 = 4;
-/// Bytes typed ahead that are kept.
-const TYPED_MAX: usize = 64 << 10;
 
 /// What the person is doing.
 #[derive(Debug, PartialEq, Eq)]
@@ -298,15 +290,6 @@ impl<'a> Repl<'a> {
         Ok(())
     }
 
-    /// A cell asks for a line.
-    fn asked(&mut self, request: &InputRequest) {
-        self.screen.write(&request.prompt);
-        self.terminal.set(match request.password {
-            true => Mode::Hidden,
-            false => Mode::Line,
-        });
-    }
-
     /// The person entered code.
     async fn entered(&mut self, code: &str, connection: &mut Connection) -> Result<(), Stop> {
         if code.trim().is_empty() {
@@ -338,46 +321,6 @@ impl<'a> Repl<'a> {
         Ok(())
     }
 
-    /// Keys while a cell runs; `false` when they say goodbye.
-    async fn typed(
-        &mut self,
-        typed: io::Result<Vec<u8>>,
-        connection: &mut Connection,
-    ) -> Result<bool, Stop> {
-        let Ok(bytes) = typed else { return Ok(false) };
-        match self.terminal.mode() {
-            Mode::Quiet | Mode::Found => {
-                if bytes.contains(&CTRL_D) {
-                    return Ok(false);
-                }
-                // Keys that move a cursor mean nothing where there is none.
-                let keys = bytes
-                    .iter()
-                    .filter(|key| !key.is_ascii_control() || **key == b'\n');
-                let room = TYPED_MAX.saturating_sub(self.typed.len());
-                if !bytes.contains(&0x1b) {
-                    self.typed.extend(keys.take(room));
-                }
-            }
-            mode @ (Mode::Line | Mode::Hidden) => {
-                let line = String::from_utf8_lossy(&bytes);
-                let value = match line.strip_suffix('\n') {
-                    Some(line) => line,
-                    None if line.is_empty() => END_OF_INPUT,
-                    None => &line,
-                };
-                if mode == Mode::Hidden {
-                    self.screen.write("\n");
-                }
-                self.answer = Some(value.to_owned());
-                self.terminal.set(Mode::Quiet);
-                let reply = json!({"op": "input_reply", "value": value});
-                send(connection, &self.bound.name(reply)).await?;
-            }
-        }
-        Ok(true)
-    }
-
     async fn ask(&mut self, question: Question, connection: &mut Connection) -> Result<(), Stop> {
         // A kernel that runs a cell answers afterwards: too late.
         if self.cells.running().is_some() {
@@ -405,91 +348,11 @@ impl<'a> Repl<'a> {
         }
     }
 
-    /// Ctrl-C while a cell runs.
-    fn interrupt(&mut self) {
-        self.screen.end_line();
-        let (link, session) = (self.link.clone(), self.bound.session().to_owned());
-        if !self.cells.watched_runs() {
-            // An interrupt would reach somebody else's cell.
-            self.screen
-                .aside("the cell has not started yet; Ctrl-D leaves it queued");
-            return;
-        }
-        self.terminal.set(Mode::Quiet);
-        tokio::spawn(async move {
-            // Over a connection of its own: ours may be busy with output. A failure shows in the
-            // cell going on.
-            drop(interrupt(&link, &session).await);
-        });
-    }
-
-    /// Ctrl-Z: the shell gets the terminal as it was, and gives it back with `fg`.
-    fn suspend(&mut self) {
-        let mode = self.terminal.mode();
-        self.terminal.set(Mode::Found);
-        // Nothing to do about a process that may not stop itself.
-        let _ = kill_process(getpid(), Kill::STOP);
-        self.terminal.set(mode);
-    }
-
     fn flush(&mut self) -> Result<(), CliError> {
         self.screen
             .flush(&mut self.prompt)
             .map_err(CliError::Output)
     }
-
-    async fn reopen(&mut self, lost: Lost) -> Result<Connection, CliError> {
-        let began = Instant::now();
-        let mut told = false;
-        while let Some(delay) = self.attempts.next() {
-            if self.attempts.are_noticeable() && !told {
-                told = true;
-                self.screen.aside("the connection was lost, reconnecting");
-                self.flush()?;
-            }
-            sleep(delay).await;
-            let opened = match self.attempts.may_start(lost) {
-                true => self.link.open().await,
-                false => self.link.open_running().await,
-            };
-            match opened {
-                Ok(connection) => {
-                    if told {
-                        let seconds = began.elapsed().as_secs();
-                        self.screen
-                            .aside(&format!("connected again after {seconds}s"));
-                    }
-                    return Ok(connection);
-                }
-                Err(err @ CliError::Start(_)) => return Err(err),
-                Err(_) => {}
-            }
-        }
-        Err(CliError::Lost {
-            session: self.bound.session().to_owned(),
-            exec_id: self.cells.running().map(str::to_owned),
-            since: self.cursor.unwrap_or(0),
-        })
-    }
-}
-
-/// Why a connection is no longer served.
-enum Stop {
-    Lost(Lost),
-    Failed(CliError),
-}
-
-impl<E: Into<CliError>> From<E> for Stop {
-    fn from(err: E) -> Self {
-        Self::Failed(err.into())
-    }
-}
-
-async fn send(connection: &mut Connection, op: &Value) -> Result<(), Stop> {
-    connection
-        .send(op)
-        .await
-        .map_err(|_| Stop::Lost(Lost::Broken))
 }
 
 /// The flag that names the session, where it must be named.
