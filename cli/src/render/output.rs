@@ -28,13 +28,16 @@ pub(crate) struct Printer<O: Write, E: Write> {
     err: BufWriter<E>,
     waiting: Waiting,
     colour: bool,
+    pictures: Pictures,
 }
 
 impl Printer<Box<dyn Write>, Box<dyn Write>> {
     /// The process's own streams.
     pub(crate) fn standard() -> Self {
         let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour)
+        let mut printer = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour);
+        printer.pictures = Pictures::of_stdout();
+        printer
     }
 }
 
@@ -46,6 +49,7 @@ impl<O: Write, E: Write> Printer<O, E> {
             err: BufWriter::with_capacity(BUFFER, err),
             waiting: Waiting::Nothing,
             colour,
+            pictures: Pictures::None,
         }
     }
 
@@ -73,7 +77,11 @@ impl<O: Write, E: Write> Printer<O, E> {
                     self.write_err(&strip_str(&traceback).to_string())
                 }
             }
-            "display_data" | "update_display_data" => self.write_out(&display(content)),
+            "display_data" | "update_display_data" => {
+                let png = content.data.get("image/png");
+                let picture = png.and_then(|png| self.pictures.of_value(png));
+                self.write_out(&picture.unwrap_or_else(|| display(content)))
+            }
             _ => Ok(()),
         }
     }
@@ -175,10 +183,7 @@ pub(crate) fn text_of(
 /// has no picture here is named by that file.
 fn readable(content: &Content, pictures: Pictures) -> Option<String> {
     let picture = content.data.get("image/png");
-    if let Some(shown) = picture
-        .and_then(Value::as_str)
-        .and_then(|png| pictures.show(png))
-    {
+    if let Some(shown) = picture.and_then(|png| pictures.of_value(png)) {
         return Some(shown);
     }
     if picture.is_some_and(Value::is_object) {

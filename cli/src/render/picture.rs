@@ -4,9 +4,13 @@
 //! (<https://iterm2.com/documentation-images.html>). Both take the PNG as it is.
 
 use std::{
-    env,
+    env, fs,
     io::{self, IsTerminal},
+    path::{Component, Path},
 };
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::Value;
 
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub(crate) enum Pictures {
     Iterm,
 }
 
+/// Largest file that is shown, in bytes.
+const PICTURE_MAX: usize = 16 << 20;
 /// Longest payload of one of kitty's sequences, in bytes of base64.
 const CHUNK: usize = 4096;
 
@@ -52,8 +58,28 @@ impl Pictures {
         }
     }
 
+    /// The sequence that shows a display's `image/png`: base64, or a file below this directory that
+    /// the picture was moved to.
+    pub(crate) fn of_value(self, png: &Value) -> Option<String> {
+        if self == Self::None {
+            return None;
+        }
+        match png {
+            Value::String(png) => self.show(png),
+            png => {
+                let path = Path::new(png.get("$tithon_artifact")?.get("rel_path")?.as_str()?);
+                let is_below = path
+                    .components()
+                    .all(|it| matches!(it, Component::Normal(_)));
+                let bytes = fs::read(path).ok().filter(|_| is_below)?;
+                let is_png = bytes.starts_with(b"\x89PNG") && bytes.len() <= PICTURE_MAX;
+                is_png.then(|| self.show(&BASE64_STANDARD.encode(bytes)))?
+            }
+        }
+    }
+
     /// The sequence that shows a PNG, given in base64; nothing where it could not be shown.
-    pub(crate) fn show(self, png: &str) -> Option<String> {
+    fn show(self, png: &str) -> Option<String> {
         // It came from a program: what is no base64 must not reach the terminal.
         let png: String = png.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         let is_base64 = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
@@ -119,6 +145,22 @@ mod tests {
             };
             assert_eq!(Pictures::of(variable), pictures, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn files_outside_are_not_shown() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), b"\x89PNG").unwrap();
+        let artifact = |path: &str| serde_json::json!({"$tithon_artifact": {"rel_path": path}});
+        let path = outside.path().to_str().unwrap();
+        assert_eq!(Pictures::Kitty.of_value(&artifact(path)), None);
+        assert_eq!(
+            Pictures::Kitty.of_value(&artifact("Cargo.toml")),
+            None,
+            "no picture"
+        );
+        assert!(Pictures::Kitty.of_value(&Value::from("aGk=")).is_some());
+        assert_eq!(Pictures::None.of_value(&Value::from("aGk=")), None);
     }
 
     #[test]
