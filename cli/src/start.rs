@@ -6,7 +6,7 @@
 use std::{
     env,
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -175,6 +175,9 @@ fn detached(home: &Home) -> Result<(File, Child), StartError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(&path)
         .map_err(failed("its log cannot be opened"))?;
+    // Also tells a full disk from everything else, which could not say so itself.
+    said.write_all(b"starting a supervisor\n")
+        .map_err(failed("its log cannot be written"))?;
     said.seek(SeekFrom::End(0))
         .map_err(failed("its log cannot be read"))?;
     let log = || said.try_clone().map(Stdio::from);
@@ -228,8 +231,6 @@ fn last_words(said: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]

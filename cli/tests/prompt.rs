@@ -189,7 +189,7 @@ fn lines_are_edited_run_and_remembered_elsewhere() {
     );
     // The next line knows what ran meanwhile, whoever ran it.
     home.told(&["run", "-c", "print('from elsewhere')"]);
-    prompt.wait_for("\nfrom elsewhere\n");
+    prompt.wait_for("\nfrom elsewhere\ne4 is done\n>>>");
     prompt.press("\x03");
     prompt.wait("another prompt", |shown| shown.ends_with("\n>>>\n>>>"));
     prompt.press("\x1b[A");

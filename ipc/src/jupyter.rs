@@ -6,7 +6,7 @@
 use std::{borrow::Cow, time::SystemTime};
 
 use bytes::Bytes;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -98,18 +98,6 @@ impl Message {
         serde_json::from_slice(&self.header)
     }
 
-    /// The `msg_id` of the request this answers; `None` for `{}` and for what is not a header.
-    pub fn parent_id(&self) -> Option<Cow<'_, str>> {
-        #[derive(Deserialize)]
-        struct Parent<'a> {
-            #[serde(borrow)]
-            msg_id: Cow<'a, str>,
-        }
-        serde_json::from_slice::<Parent<'_>>(&self.parent_header)
-            .ok()
-            .map(|parent| parent.msg_id)
-    }
-
     /// The content as text, if it is UTF-8.
     pub fn content_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.content).ok()
@@ -125,6 +113,33 @@ pub struct HeaderView<'a> {
     /// As the specification names it, e.g. `stream`.
     #[serde(borrow)]
     pub msg_type: Cow<'a, str>,
+    /// Whose it is; empty where a kernel leaves it out.
+    #[serde(borrow, default)]
+    pub session: Cow<'a, str>,
+}
+
+/// The fields of a parent header that tell whose request it was; empty where there was none.
+#[derive(Debug, Default, Deserialize)]
+pub struct ParentView<'a> {
+    /// The request.
+    #[serde(borrow, default)]
+    pub msg_id: Cow<'a, str>,
+    /// What was requested; empty where a kernel leaves it out.
+    #[serde(borrow, default)]
+    pub msg_type: Cow<'a, str>,
+    /// The client that asked.
+    #[serde(borrow, default)]
+    pub session: Cow<'a, str>,
+    /// Its user.
+    #[serde(borrow, default)]
+    pub username: Cow<'a, str>,
+}
+
+impl<'a> ParentView<'a> {
+    /// Reads a parent header's frame; `{}` and what is no header have no request.
+    pub fn of(parent_header: &'a [u8]) -> Self {
+        serde_json::from_slice(parent_header).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]
@@ -172,6 +187,40 @@ impl Signer {
         parent_header: Bytes,
         content: Bytes,
     ) -> Message {
+        self.sealed(
+            msg_id,
+            msg_type,
+            Message {
+                identities: Vec::new(),
+                signature: Bytes::new(),
+                header: Bytes::new(),
+                parent_header,
+                metadata: Bytes::from_static(b"{}"),
+                content,
+                buffers: Vec::new(),
+            },
+        )
+    }
+
+    /// A signed comm message.
+    pub fn comm(&self, msg_id: &str, comm: &crate::client::Comm) -> Message {
+        self.sealed(
+            msg_id,
+            comm.kind.msg_type(),
+            Message {
+                identities: Vec::new(),
+                signature: Bytes::new(),
+                header: Bytes::new(),
+                parent_header: Bytes::from_static(b"{}"),
+                metadata: crate::json::to_string(&comm.metadata).into(),
+                content: crate::json::to_string(&comm.content()).into(),
+                buffers: comm.buffers.clone(),
+            },
+        )
+    }
+
+    /// Gives a message its header and signature.
+    fn sealed(&self, msg_id: &str, msg_type: &str, mut message: Message) -> Message {
         let header = Header {
             msg_id,
             msg_type,
@@ -182,15 +231,7 @@ impl Signer {
                 .to_string(),
             version: PROTOCOL_VERSION,
         };
-        let mut message = Message {
-            identities: Vec::new(),
-            signature: Bytes::new(),
-            header: crate::json::to_string(&header).into(),
-            parent_header,
-            metadata: Bytes::from_static(b"{}"),
-            content,
-            buffers: Vec::new(),
-        };
+        message.header = crate::json::to_string(&header).into();
         message.signature = self.signature(&message).into();
         message
     }
@@ -368,10 +409,9 @@ mod tests {
 
     #[test]
     fn parents_are_found_or_absent() {
-        let mut message =
-            Message::from_frames(frames(&[DELIMITER, b"", b"h", b"{}", b"m", b"c"])).unwrap();
-        assert_eq!(message.parent_id(), None);
-        message.parent_header = Bytes::from_static(br#"{"msg_id": "a_1", "extra": [1]}"#);
-        assert_eq!(message.parent_id().as_deref(), Some("a_1"));
+        assert_eq!(ParentView::of(b"{}").msg_id, "");
+        assert_eq!(ParentView::of(b"nonsense").msg_id, "");
+        let parent = ParentView::of(br#"{"msg_id": "a_1", "username": "me", "extra": [1]}"#);
+        assert_eq!((&*parent.msg_id, &*parent.username), ("a_1", "me"));
     }
 }

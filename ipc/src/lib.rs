@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod control;
+mod exit_info;
 pub mod files;
 pub mod ids;
 pub mod json;

@@ -1,6 +1,12 @@
-//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another.
+//! Who a process is, proved by pid, start time and boot, and signals that cannot reach another (I7).
 
-use std::{fs, io, os::fd::OwnedFd, sync::OnceLock, time::Duration};
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitStatus,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -57,23 +63,36 @@ impl ProcessIdentity {
     /// # Errors
     /// When the kernel refuses a pidfd for a reason other than the process being gone.
     pub fn open(&self) -> io::Result<Option<ProcessHandle>> {
+        // Opened first, then compared: what is compared is what will be signalled.
+        let Some(handle) = self.hold()? else {
+            return Ok(None);
+        };
+        let same = Self::of(self.pid)?.as_ref() == Some(self);
+        Ok((same && handle.is_alive()).then_some(handle))
+    }
+
+    /// A handle on a child of this process that was not waited for yet, though it may have ended:
+    /// its pid is still its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses a pidfd.
+    pub fn open_child(&self) -> io::Result<ProcessHandle> {
+        self.hold()?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn hold(&self) -> io::Result<Option<ProcessHandle>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };
-        // Opened first, then compared: what is compared is what will be signalled.
-        let pidfd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
-            Err(err) => return Err(err.into()),
-        };
-        if Self::of(self.pid)?.as_ref() != Some(self) {
-            return Ok(None);
+        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => Ok(Some(ProcessHandle {
+                identity: self.clone(),
+                pidfd,
+            })),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(err) => Err(err.into()),
         }
-        let handle = ProcessHandle {
-            identity: self.clone(),
-            pidfd,
-        };
-        Ok(handle.is_alive().then_some(handle))
     }
 }
 
@@ -99,6 +118,14 @@ impl ProcessHandle {
             Err(rustix::io::Errno::SRCH) => Ok(()),
             sent => sent.map_err(io::Error::from),
         }
+    }
+
+    /// How it ended, where Linux tells this of a process that is not our child: until its parent has
+    /// waited for it, and afterwards from 6.15 on.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        let pid = self.identity.pid;
+        crate::exit_info::of_zombie(pid, self.identity.start_time)
+            .or_else(|| crate::exit_info::of_gone(self.pidfd.as_fd()))
     }
 
     /// Whether it still runs; a zombie does not.
@@ -161,7 +188,7 @@ pub fn boot_id() -> &'static str {
     })
 }
 
-fn start_time(stat: &str) -> Option<u64> {
+pub(crate) fn start_time(stat: &str) -> Option<u64> {
     // The command's name may hold anything, a closing bracket included: count from its last one.
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -2,7 +2,7 @@
 //!
 //! It is a switchboard, not a pipe: a client that belongs to a session is given to that session's
 //! worker, descriptor and all. Nothing of a session is kept here alone, so this process can be
-//! killed at any instruction; the next one finds everything on disk.
+//! killed at any instruction; the next one finds everything on disk (I8).
 //!
 //! ```text
 //! run ── doorstep ── handshake ── conversation ── handover ──► worker

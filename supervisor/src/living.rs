@@ -1,7 +1,7 @@
 //! Living workers: found, proved to be who they say, watched until they end, and asked.
 //!
 //! A worker is dead on a definite answer only: its lock is free, or its pidfd says so. That it does
-//! not answer proves nothing.
+//! not answer proves nothing (I7).
 
 use std::{
     io,

@@ -1,7 +1,5 @@
 //! What a service manager is told. Without one all of this does nothing.
 
-use std::time::Duration;
-
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
@@ -26,19 +24,18 @@ pub(crate) fn stopping() {
 
 /// Says again and again that the event loop turns, if a watchdog wants to hear it.
 pub(crate) async fn beat() {
-    let mut usec = 0;
-    if !sd_notify::watchdog_enabled(false, &mut usec) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
-    }
+    };
     loop {
         notify(&[NotifyState::Watchdog]);
         // Twice in time: one beat may be late.
-        sleep(Duration::from_micros(usec) / 3).await;
+        sleep(limit / 3).await;
     }
 }
 
 fn notify(state: &[NotifyState<'_>]) {
-    if let Err(err) = sd_notify::notify(false, state) {
+    if let Err(err) = sd_notify::notify(state) {
         tracing::warn!(%err, "the service manager cannot be told");
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use tithon_ipc::{files::Meta, ids::SessionId, paths::Home};
+use tithon_ipc::{control::Request, files::Meta, ids::SessionId, paths::Home};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -68,6 +68,8 @@ pub(crate) struct Spawner {
     program: PathBuf,
     root: PathBuf,
     environment: Vec<(&'static str, OsString)>,
+    /// What every worker is to know of the command line, also one that an earlier supervisor started.
+    policy: Request,
     /// What workers and kernels get, before this process took more for itself.
     descriptors: Rlimit,
 }
@@ -97,8 +99,18 @@ impl Spawner {
             program: options.worker_program.clone(),
             root: home.root().to_owned(),
             environment,
+            policy: Request::Policy {
+                idle_timeout_ms: options
+                    .idle_timeout
+                    .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            },
             descriptors,
         }
+    }
+
+    /// What to tell a worker when it is found or started.
+    pub(crate) fn policy(&self) -> &Request {
+        &self.policy
     }
 
     /// The session's worker: the one it has, else a new one.

@@ -199,14 +199,29 @@ impl Client {
             },
             Some(Ok(Message::Close(_))) | None => Err(End::Left),
             Some(Ok(_)) => Ok(self.socket.flush().await?),
-            Some(Err(tungstenite::Error::Capacity(_))) => {
-                let message = format!("a message may have at most {MESSAGE_MAX} bytes");
+            Some(Err(err)) => Err(self.unreadable(&err).await?),
+        }
+    }
+
+    /// What a message that cannot be read costs: its sender the connection, in the words of the
+    /// supervisor.
+    async fn unreadable(&mut self, err: &tungstenite::Error) -> Result<End, End> {
+        use tungstenite::{Error, error::ProtocolError};
+        let code = match err {
+            Error::Capacity(_) => {
+                let message = format!("the message is longer than {} MiB", MESSAGE_MAX >> 20);
                 self.write_frame(&Frame::Error { message: &message })
                     .await?;
-                Err(End::Close(CloseCode::Size, "message too big".to_owned()))
+                CloseCode::Size
             }
-            Some(Err(_)) => Err(End::Left),
-        }
+            Error::Utf8(_) => CloseCode::Invalid,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_) => return Ok(End::Left),
+            _ => CloseCode::Protocol,
+        };
+        Ok(End::Close(code, String::new()))
     }
 
     async fn message(&mut self, text: &str) -> Result<(), End> {

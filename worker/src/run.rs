@@ -50,6 +50,8 @@ enum StartError {
     Io(&'static str, io::Error),
     #[error("its meta.json: {0}")]
     Meta(String),
+    #[error("{0}")]
+    Kernel(String),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -154,12 +156,12 @@ impl Worker {
             settings: settings.clone(),
         };
         let mut session = Session::new(place, settings, journal, loaded, feed);
-        session.take_over().map_err(StartError::Meta)?;
+        session.take_over().await.map_err(StartError::Kernel)?;
         let listening = tokio::task::spawn_local(control::listen(listener, door));
         report("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;
 
-        // From here on the session can have another worker: the lock goes last, the promises after it.
+        // I11: from here on the session can have another worker; the lock goes last, the promises after it.
         listening.abort();
         std::fs::remove_file(&socket).ok();
         std::fs::remove_file(dir.join("worker.json")).ok();

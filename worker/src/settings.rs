@@ -15,6 +15,10 @@ pub(crate) struct Settings {
     pub idle_barrier: Duration,
     /// `TITHON_KERNEL_IDLE_TIMEOUT`: how long an unused kernel lives; `None` is for ever.
     pub idle_timeout: Option<Duration>,
+    /// `TITHON_QUESTION_TIMEOUT`: how long a kernel may take to answer a client's question.
+    pub question_limit: Duration,
+    /// `TITHON_JUPYTER_LINKS`: whether other Jupyter programs are to find the kernels by themselves.
+    pub jupyter_links: bool,
     /// `TITHON_GC_POLL`: how often that is looked at.
     pub idle_poll: Duration,
 }
@@ -29,6 +33,8 @@ impl Settings {
             idle_barrier: seconds("TITHON_IDLE_BARRIER_TIMEOUT", 10.0),
             idle_timeout: Some(seconds("TITHON_KERNEL_IDLE_TIMEOUT", 0.0))
                 .filter(|timeout| !timeout.is_zero()),
+            question_limit: seconds("TITHON_QUESTION_TIMEOUT", 10.0),
+            jupyter_links: number("TITHON_JUPYTER_LINKS", 0_u8) != 0,
             idle_poll: seconds("TITHON_GC_POLL", 60.0).max(Duration::from_millis(10)),
         }
     }

@@ -97,6 +97,11 @@ impl WidgetMirror {
         self.models.clear();
     }
 
+    /// Whether a comm is a living model's.
+    pub fn contains(&self, comm_id: &str) -> bool {
+        self.models.contains_key(comm_id)
+    }
+
     /// Number of living models.
     pub fn len(&self) -> usize {
         self.models.len()

@@ -31,12 +31,12 @@ pub(crate) struct DaemonArgs {
     // Spelt out, here and below: clap would read `Option` as "may be left out".
     idle_timeout: ::std::option::Option<Duration>,
 
-    /// Compact raw output older than this many days (0: never)
+    /// Compact raw output older than this many days (0: never); accepted, without effect yet
     #[arg(long, value_name = "DAYS", default_value = "0", env = "TITHON_HISTORY_RETENTION_DAYS",
           value_parser = arguments::positive)]
     history_retention_days: ::std::option::Option<f64>,
 
-    /// Compact the oldest raw output of a session above this size (0: never)
+    /// Compact a session's oldest raw output above this size (0: never); accepted, without effect yet
     #[arg(long, value_name = "MIB", default_value = "0", env = "TITHON_HISTORY_TARGET_MIB",
           value_parser = arguments::positive)]
     history_target_mib: ::std::option::Option<f64>,

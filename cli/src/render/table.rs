@@ -32,6 +32,7 @@ pub(crate) struct Session {
     clients: Option<u64>,
     idle_seconds: Option<f64>,
     created_at: Option<f64>,
+    connection_file: Option<String>,
     running: Option<Running>,
 }
 
@@ -133,6 +134,10 @@ const COLUMNS: &[Column] = &[
     wide("VERSION", |s, _| or_dash(s.worker_version.as_deref())),
     wide("DIRECTORY", |s, look| {
         or_dash(s.workdir.as_deref().map(|dir| tilde(dir, look.home)))
+    }),
+    // In full: it is there to be copied behind `jupyter console --existing`.
+    wide("CONNECTION FILE", |s, _| {
+        or_dash(s.connection_file.as_deref())
     }),
 ];
 

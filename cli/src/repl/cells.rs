@@ -30,7 +30,7 @@ struct Cell {
 
 /// The cell whose end brings the prompt back.
 enum Watched {
-    /// Sent, and not known to have arrived.
+    /// Not known to have arrived, however often it was sent.
     Sent {
         token: String,
         execute: Value,
@@ -91,8 +91,8 @@ impl Cells {
         self.running().is_some_and(|id| self.watches(id))
     }
 
-    /// The operation that submits code, whose cell is watched from now on.
-    pub(super) fn submit(&mut self, code: &str) -> Value {
+    /// Takes code whose cell is watched from now on; [`Cells::unacknowledged`] is to be sent.
+    pub(super) fn submit(&mut self, code: &str) {
         let token = uuid::Uuid::now_v7().to_string();
         let execute = json!({
             "op": "execute",
@@ -103,17 +103,16 @@ impl Cells {
         });
         self.watched = Some(Watched::Sent {
             token,
-            execute: execute.clone(),
-            times: 1,
+            execute,
+            times: 0,
         });
-        execute
     }
 
-    /// The submission that the journal does not have although its backlog is through: it was never
-    /// accepted, and is sent once more.
+    /// The submission that the journal does not have although its backlog is through: it was not
+    /// sent yet, or never accepted.
     ///
     /// # Errors
-    /// When that was done before.
+    /// When it was sent twice.
     pub(super) fn unacknowledged(&mut self) -> Result<Option<Value>, CliError> {
         match &mut self.watched {
             Some(Watched::Sent { times: 2.., .. }) => Err(CliError::NeverAccepted),
@@ -264,7 +263,8 @@ mod tests {
     fn our_own_cell_is_told_from_others() {
         let mut cells = Cells::default();
         let mut screen = Screen::new(crate::render::log::Palette::Plain);
-        let execute = cells.submit("1 + 1");
+        cells.submit("1 + 1");
+        let execute = cells.unacknowledged().unwrap().unwrap();
         let other = json!({"code": "1 + 1", "origin": {TOKEN: "x"}, "submitted_by": "ada"});
         hear(&mut cells, &mut screen, &event("e1", "queued", &other));
         hear(&mut cells, &mut screen, &event("e1", "started", &json!({})));
@@ -282,11 +282,12 @@ mod tests {
     fn a_cell_is_sent_again_once_and_only_if_it_never_arrived() {
         let mut cells = Cells::default();
         let mut screen = Screen::new(crate::render::log::Palette::Plain);
-        let execute = cells.submit("x");
-        assert_eq!(cells.unacknowledged().unwrap(), Some(execute.clone()));
+        cells.submit("x");
+        let execute = cells.unacknowledged().unwrap();
+        assert_eq!(cells.unacknowledged().unwrap(), execute);
         assert!(cells.unacknowledged().is_err());
-        cells.submit("y");
-        let execute = cells.submit("z");
+        cells.submit("z");
+        let execute = cells.unacknowledged().unwrap().unwrap();
         hear(&mut cells, &mut screen, &event("e1", "queued", &execute));
         assert_eq!(cells.unacknowledged().unwrap(), None);
     }

@@ -243,9 +243,7 @@ impl<'a> Repl<'a> {
 
     /// The backlog is through: what it did not tell did not happen.
     async fn caught_up(&mut self, connection: &mut Connection) -> Result<(), Stop> {
-        if let Some(execute) = self.cells.unacknowledged()? {
-            send(connection, &self.bound.name(execute)).await?;
-        }
+        self.submit(connection).await?;
         if let Some(value) = &self.answer {
             let reply = json!({"op": "input_reply", "value": value});
             send(connection, &self.bound.name(reply)).await?;
@@ -297,9 +295,21 @@ impl<'a> Repl<'a> {
             return Ok(());
         }
         self.screen.take_over();
-        let execute = self.cells.submit(code);
+        self.cells.submit(code);
         self.watch();
-        send(connection, &self.bound.name(execute)).await
+        // Before the backlog is through it cannot be told whether a cell was lost: `sync` sends it.
+        if self.is_synced {
+            self.submit(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the cell that the journal does not have.
+    async fn submit(&mut self, connection: &mut Connection) -> Result<(), Stop> {
+        match self.cells.unacknowledged()? {
+            Some(execute) => send(connection, &self.bound.name(execute)).await,
+            None => Ok(()),
+        }
     }
 
     fn watch(&mut self) {

@@ -29,6 +29,15 @@ pub enum Frame<'a> {
     },
     /// Whether a prompt was pending.
     InputAck { ok: bool },
+    /// Whether a comm message is on its way to the kernel, and else why not.
+    CommAck {
+        ok: bool,
+        comm_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        req_id: Option<&'a Value>,
+    },
     /// How many executions were cleared.
     Cleared { count: usize },
     /// The fresh kernel is ready.

@@ -3,10 +3,12 @@
 mod connection;
 mod frame;
 mod op;
+mod services;
 mod values;
 
 pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
 pub use frame::{Event, EventKind, Frame};
 pub use op::{Binding, Call, Cell, Clear, LaunchWish, Op, Origin, Parsed, Submission};
+pub use services::{Comm, CommKind, Outcome, Question, QuestionKind, reply_text};
 /// A frame's text as [`Connection::next`] gives it, not copied.
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::values::{self, FieldError};
+use super::{
+    services::{Comm, CommKind, Question, QuestionKind},
+    values::{self, FieldError},
+};
 use crate::ids::SessionId;
 
 /// One message from a client, understood or not.
@@ -76,6 +79,10 @@ pub enum Op {
         artifact_id: String,
         req_id: Option<Value>,
     },
+    /// Say something on a comm; Tithon's own addition.
+    Comm(Box<Comm>),
+    /// Ask the kernel something that changes nothing; Tithon's own addition.
+    Ask(Question),
     /// The session's status.
     SessionStatus,
     /// The status of every session that has a worker.
@@ -102,6 +109,8 @@ impl Op {
             | Self::ClearOutput(_)
             | Self::RestartKernel
             | Self::GetArtifact { .. }
+            | Self::Comm(_)
+            | Self::Ask(_)
             | Self::SessionStatus => true,
             Self::Status { .. }
             | Self::Interrupt
@@ -227,6 +236,9 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
                 .to_owned(),
             req_id: fields.get("req_id").cloned(),
         },
+        "comm_open" => comm(CommKind::Open, fields)?,
+        "comm_msg" => comm(CommKind::Message, fields)?,
+        "comm_close" => comm(CommKind::Close, fields)?,
         "status" if fields.contains_key("session") => Op::SessionStatus,
         "status" => Op::Status {
             all: values::truth(fields, "all", false),
@@ -242,12 +254,19 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         "shutdown" => Op::Shutdown {
             kill_kernels: values::truth(fields, "kill_kernels", false),
         },
-        _ => return Ok(None),
+        name => match QuestionKind::named(name) {
+            Some(kind) => Op::Ask(Question::from_fields(kind, fields)?),
+            None => return Ok(None),
+        },
     };
     Ok(Some(Call {
         op,
         binding: binding(fields)?,
     }))
+}
+
+fn comm(kind: CommKind, fields: &Map<String, Value>) -> Result<Op, FieldError> {
+    Ok(Op::Comm(Box::new(Comm::from_fields(kind, fields)?)))
 }
 
 fn binding(fields: &Map<String, Value>) -> Result<Binding, FieldError> {

@@ -238,6 +238,12 @@ mod tests {
             (Request::Interrupt, b"\x02"),
             (Request::Kill, b"\x03"),
             (Request::Stop { kill_kernel: true }, b"\x04\x01"),
+            (
+                Request::Policy {
+                    idle_timeout_ms: Some(300),
+                },
+                b"\x05\x01\xac\x02",
+            ),
         ] {
             assert_eq!(postcard::to_stdvec(&request).unwrap(), bytes, "{request:?}");
         }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const OLDEST: u16 = 1;
 /// The version spoken where the other side understands it too.
 ///
-/// 1: handover, status, interrupt, kill, stop.
-pub const NEWEST: u16 = 1;
+/// 1: handover, status, interrupt, kill, stop. 2: policy.
+pub const NEWEST: u16 = 2;
 
 /// What the supervisor asks of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,11 @@ pub enum Request {
     Stop {
         /// Whether the kernel goes too.
         kill_kernel: bool,
+    },
+    /// What the supervisor's command line says now, to a worker that may be older than it.
+    Policy {
+        /// How long an unused kernel lives; `None` is for ever.
+        idle_timeout_ms: Option<u64>,
     },
 }
 

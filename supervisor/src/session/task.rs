@@ -5,15 +5,22 @@ use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tithon_ipc::{files::WorkerRecord, ids::SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{Ask, Demand, Found, Unavailable};
 use crate::{
     deaths::{Deaths, Verdict},
-    living::{Living, kernel_lives},
+    living::{Living, ask, kernel_lives},
     spawn::{Spawner, StartError, last_words, quoted},
 };
+
+/// How long a worker may take to hear of the supervisor's policy.
+const POLICY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a session whose workers keep ending is left alone. What ended them may be over by itself:
+/// a full disk has space again, and its kernel has more to say.
+const REST: Duration = Duration::from_secs(10);
 
 type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
 
@@ -24,20 +31,25 @@ enum State {
     Starting(Start),
     /// A worker that is watched.
     Live(Living),
-    /// Too many died. The kernel may live; the next use tries again.
-    Failed(String),
+    /// Too many died. The kernel may live; the next use tries again, and so do we after a while.
+    Failed(String, Instant),
 }
 
 enum Change {
     Started(Result<Living, StartError>),
     Ended,
+    Rested,
 }
 
 impl State {
     /// What happens next by itself. Dropped half-way it loses nothing.
     async fn change(&mut self) -> Change {
         match self {
-            Self::Absent | Self::Failed(_) => std::future::pending().await,
+            Self::Absent => std::future::pending().await,
+            Self::Failed(_, until) => {
+                sleep_until(*until).await;
+                Change::Rested
+            }
             Self::Starting(start) => Change::Started(start.as_mut().await),
             Self::Live(living) => {
                 living.ended().await;
@@ -110,7 +122,7 @@ impl Task {
                 return reply(answer, Ok(Some(Arc::clone(living.record()))));
             }
             (State::Starting(_), _) => return self.waiting.push(answer),
-            (State::Failed(reason), Demand::Existing) => {
+            (State::Failed(reason, _), Demand::Existing) => {
                 return reply(answer, Err(Unavailable::Failed(reason.clone())));
             }
             (_, Demand::Start(workdir)) => workdir,
@@ -139,11 +151,24 @@ impl Task {
                 for answer in self.waiting.drain(..) {
                     reply(answer, Ok(Some(Arc::clone(living.record()))));
                 }
+                self.tell_policy(Arc::clone(living.record()));
                 self.state = State::Live(living);
             }
             Change::Started(Err(err)) => self.lost(err.to_string()),
             Change::Ended => self.look_again(),
+            Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
+            Change::Rested => self.state = State::Absent,
         }
+    }
+
+    /// Tells a worker what this supervisor's command line says; one that is older goes on as it is.
+    fn tell_policy(&self, worker: Arc<WorkerRecord>) {
+        let (id, spawner) = (self.id.clone(), Arc::clone(&self.spawner));
+        tokio::spawn(async move {
+            if let Err(err) = ask(&worker, spawner.policy(), None, POLICY_LIMIT).await {
+                tracing::warn!(session = %id, %err, "a worker keeps its idle timeout");
+            }
+        });
     }
 
     /// Draws the consequence if the worker is definitely gone.
@@ -176,7 +201,7 @@ impl Task {
                     format!("workers of this session keep ending; its kernel lives on. {reason}");
                 tracing::error!(session = %self.id, reason, "giving up");
                 self.disappoint(&reason);
-                self.state = State::Failed(reason);
+                self.state = State::Failed(reason, Instant::now() + REST);
             }
         }
     }

@@ -19,6 +19,17 @@ use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub use wire::{Channel, date_of, now, rebuild};
 
+/// The name in `meta` of the execution whose prompt the kernel has not taken an answer for.
+pub const PROMPT_OPEN: &str = "prompt_open";
+/// The name in `meta` of the process id of the kernel that records everything.
+pub const GREETED: &str = "spool_greeted";
+
+/// The name in `meta` of the last `execute_reply`: the execution and what it said, in JSON.
+pub const REPLY: &str = "execute_reply";
+
+/// The name in `meta` of what has come of a kernel that is read over zmq.
+pub const NUMBERING: &str = "zmq_numbering";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

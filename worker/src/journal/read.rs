@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use tithon_ipc::{
     client::Event,
     ids::{ExecId, Seq},
@@ -31,15 +31,23 @@ pub struct Loaded {
     pub displays: HashMap<String, ExecId>,
     /// Values kept by name.
     pub meta: HashMap<String, String>,
-    /// Newest first: the kernel's own events, as far as lifecycle rules look back.
-    pub kernel_events: Vec<StoredRow>,
+    /// The newest kernel event that begins or ends a kernel's life (PROTOCOL §16.6).
+    pub kernel_turn: Option<StoredRow>,
     /// The seq of the newest `tithon.started`.
     pub last_started: Option<Seq>,
+    /// The execution that started last.
+    pub last_started_exec: Option<ExecId>,
+    /// The requests of other programs and the executions they became, oldest first.
+    pub foreign_requests: Vec<(String, ExecId)>,
     /// The running execution's last `tithon.input_request` or `.input_resolved`.
     pub prompt: Option<StoredRow>,
+    /// Its last `tithon.input_request`, if an answer was sent that the kernel has not taken.
+    pub unanswered: Option<StoredRow>,
     /// Whether anything of the running execution was journaled after its start.
     pub running_seen: bool,
-    /// Comm rows since the newest restart of the kernel, in order.
+    /// Whether the running execution's `idle` is journaled.
+    pub running_idle: bool,
+    /// Comm rows of the current kernel's life, in order.
     pub comms: Vec<StoredRow>,
     /// Bytes of code, content and folds.
     pub logical_bytes: i64,
@@ -75,6 +83,13 @@ pub struct StoredExecution {
 }
 
 impl StoredExecution {
+    /// Whether another program asked the kernel for it: requests of ours are named so.
+    pub fn is_foreign(&self) -> bool {
+        self.kernel_msg_id
+            .as_deref()
+            .is_some_and(|msg_id| !msg_id.starts_with("tithon-"))
+    }
+
     /// The snapshot's entry (PROTOCOL §7), with the fold given instead of the stored one if any.
     pub fn entry(&self, live: Option<&StoredFold>) -> String {
         let fold = live.unwrap_or(&self.fold);
@@ -178,9 +193,6 @@ impl StoredRow {
 const ROW: &str =
     "SELECT msg_seq, COALESCE(target_exec, exec_id), msg_type, content_json, ts FROM messages";
 
-/// How far back lifecycle rules look: more kernel events than this since the last cell mean nothing.
-const KERNEL_EVENTS_MAX: usize = 64;
-
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let meta: HashMap<String, String> = connection
         .prepare("SELECT key, value FROM meta")?
@@ -218,20 +230,41 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             );
         }
     }
-    let kernel_events = rows(
+    let kernel_turn = rows(
         connection,
         &format!(
-            "{ROW} WHERE msg_type = 'tithon.kernel' AND msg_seq > ?1 ORDER BY msg_seq DESC LIMIT {KERNEL_EVENTS_MAX}"
+            "{ROW} WHERE msg_type = 'tithon.kernel' AND msg_seq > ?1 AND json_extract(content_json, '$.status')
+             IN ('restarting', 'restarted', 'killed', 'shutdown', 'gc', 'replaced') ORDER BY msg_seq DESC LIMIT 1"
         ),
         0,
-    )?;
-    let last_started = connection
-        .query_row("SELECT msg_seq FROM messages WHERE msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1", [], |row| row.get(0))
-        .map_or_else(none_if_absent, |seq| Ok(Some(seq)))?;
-    let running = open.iter().find(|execution| execution.status == "running");
-    let running_seen = match (running, last_started) {
+    )?
+    .pop();
+    let last_started = rows(
+        connection,
+        &format!(
+            "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1"
+        ),
+        0,
+    )?
+    .pop();
+    let running = open
+        .iter()
+        .find(|execution| execution.status == "running" && !execution.is_foreign());
+    let running_since = running
+        .map(|running| started_at(connection, running.exec))
+        .transpose()?;
+    let running_seen = match (running, running_since) {
         (Some(running), Some(started)) => connection.query_row(
             "SELECT EXISTS(SELECT 1 FROM messages WHERE msg_seq > ?1 AND exec_id = ?2)",
+            params![started, running.exec.to_string()],
+            |row| row.get(0),
+        )?,
+        _ => false,
+    };
+    let running_idle = match (running, running_since) {
+        (Some(running), Some(started)) => connection.query_row(
+            "SELECT EXISTS(SELECT 1 FROM messages WHERE msg_seq > ?1 AND exec_id = ?2
+                AND msg_type = 'status' AND content_json LIKE '%\"idle\"%')",
             params![started, running.exec.to_string()],
             |row| row.get(0),
         )?,
@@ -243,13 +276,27 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('tithon.input_request', 'tithon.input_resolved')
              ORDER BY msg_seq DESC LIMIT 1"
         ),
-        if running.is_some() { last_started.unwrap_or(0) } else { max_seq },
+        running_since.unwrap_or(max_seq),
     )?
     .pop();
-    let since = kernel_events
-        .iter()
-        .find(|row| row.content.contains("\"restarted\"") || row.content.contains("\"replaced\""))
-        .map_or(0, |row| row.seq);
+    let unanswered = match &prompt {
+        Some(resolved)
+            if resolved.msg_type == "tithon.input_resolved"
+                && meta.get(super::PROMPT_OPEN).cloned()
+                    == resolved.exec.map(|exec| exec.to_string()) =>
+        {
+            rows(
+                connection,
+                &format!(
+                    "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.input_request' ORDER BY msg_seq DESC LIMIT 1"
+                ),
+                running_since.unwrap_or(max_seq),
+            )?
+            .pop()
+        }
+        _ => None,
+    };
+    let since = kernel_turn.as_ref().map_or(0, |row| row.seq);
     let comms = rows(
         connection,
         &format!(
@@ -267,20 +314,44 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         displays: displays(connection)?,
         logical_bytes: number(&meta, "logical_bytes"),
         meta,
-        kernel_events,
-        last_started,
+        kernel_turn,
+        last_started: last_started.as_ref().map(|row| row.seq),
+        last_started_exec: last_started.and_then(|row| row.exec),
+        foreign_requests: foreign_requests(connection)?,
         running_seen,
+        running_idle,
         prompt,
+        unanswered,
         comms,
     })
 }
 
-fn none_if_absent<T>(err: rusqlite::Error) -> rusqlite::Result<Option<T>> {
-    if err == rusqlite::Error::QueryReturnedNoRows {
-        Ok(None)
-    } else {
-        Err(err)
-    }
+/// The seq of an execution's `tithon.started`; 0 if that is gone.
+fn started_at(connection: &Connection, exec: ExecId) -> rusqlite::Result<Seq> {
+    connection
+        .query_row(
+            "SELECT msg_seq FROM messages WHERE msg_type = 'tithon.started' AND exec_id = ?1
+             ORDER BY msg_seq DESC LIMIT 1",
+            [exec.to_string()],
+            |row| row.get(0),
+        )
+        .optional()
+        .map(Option::unwrap_or_default)
+}
+
+/// The newest requests of other programs, oldest first.
+fn foreign_requests(connection: &Connection) -> rusqlite::Result<Vec<(String, ExecId)>> {
+    let mut found: Vec<_> = connection
+        .prepare(
+            "SELECT kernel_msg_id, seq FROM executions
+             WHERE kernel_msg_id NOT LIKE 'tithon-%' ORDER BY seq DESC LIMIT 1024",
+        )?
+        .query_map([], |row| {
+            Ok((row.get(0)?, ExecId(row.get::<_, i64>(1)?.unsigned_abs())))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    found.reverse();
+    Ok(found)
 }
 
 fn number(meta: &HashMap<String, String>, key: &str) -> i64 {
@@ -323,7 +394,7 @@ pub(super) fn executions(connection: &Connection) -> rusqlite::Result<Vec<Stored
     executions_where(connection, "true")
 }
 
-/// Events after one seq and through another, until about `max_bytes` of them are read; at least one.
+/// Events, built as live ones are (I6), after one seq and through another, until about `max_bytes` of them are read; at least one.
 pub(super) fn events(
     connection: &Connection,
     after: Seq,

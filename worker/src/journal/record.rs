@@ -56,6 +56,16 @@ impl Row {
     pub fn shown_under(&self) -> Option<ExecId> {
         self.target.or(self.exec)
     }
+
+    /// Whether the event can change what its execution shows. A widget that moves does not; only an
+    /// output area's claim does, and for thousands of moves no stored fold need be taken up.
+    pub fn touches_fold(&self) -> bool {
+        match self.msg_type.as_str() {
+            "comm_msg" => self.content.as_str().contains("\"msg_id\""),
+            "comm_open" | "status" => false,
+            _ => true,
+        }
+    }
 }
 
 /// A row's content: the kernel's bytes as they came, or text of ours.

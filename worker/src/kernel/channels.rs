@@ -3,7 +3,7 @@
 //! libzmq's sockets are neither async nor shareable, and its descriptor is edge-triggered: one
 //! missed read of it is a hang. A thread that polls the sockets and an eventfd has no such edges,
 //! and what arrives waits in our memory rather than behind zmq's high-water marks. The thread does
-//! nothing but receive and send, so that no work of ours makes the kernel drop messages.
+//! nothing but receive and send, so that no work of ours makes the kernel drop messages (I10).
 
 use std::{
     os::fd::{AsRawFd, OwnedFd},

@@ -4,12 +4,12 @@
 //! whatever is installed later.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
+use tithon_ipc::files::write_atomic;
 
 /// Environment of a launched kernel: the directory of its spool. Without it the kernel is a plain one.
 pub const SPOOL: &str = "TITHON_SPOOL";
@@ -54,9 +54,7 @@ pub fn install(dir: &Path) -> io::Result<PathBuf> {
         if fs::read(&path).is_ok_and(|present| present == content.as_bytes()) {
             continue;
         }
-        let mut file = NamedTempFile::new_in(&home)?; // 0600
-        file.write_all(content.as_bytes())?;
-        file.persist(&path)?;
+        write_atomic(&path, content.as_bytes())?;
     }
     Ok(home.join(ENTRY))
 }

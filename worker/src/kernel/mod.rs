@@ -1,7 +1,9 @@
 //! The kernel of a session: how it is started, as a process and as a peer on zmq, and what it says.
 
 pub mod channels;
+pub mod death;
 pub mod launcher;
+pub mod numbering;
 pub mod process;
 pub mod spool;
 pub mod tree;

@@ -18,7 +18,7 @@ use tithon_ipc::{
     files::{KernelRecord, write_atomic},
     process::{ProcessIdentity, WatchedProcess},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::tree;
 
@@ -29,6 +29,10 @@ pub const MARK: &str = "TITHON_SESSION";
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a killed process may take to disappear; longer means uninterruptible sleep.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// How often and how long apart it is asked how a process ended that is not our child.
+const EXIT_LOOKS: u32 = 10;
+const EXIT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How to start a kernel.
 #[derive(Debug)]
@@ -95,11 +99,8 @@ impl KernelProcess {
                     process: identity.clone(),
                 }
                 .write(spawn.dir)?;
-                // A zombie has a pidfd too: a kernel that ends at once is seen to end.
-                let handle = identity
-                    .open()?
-                    .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
-                WatchedProcess::new(handle)
+                // A kernel that ended at once is seen to end, with its last words.
+                WatchedProcess::new(identity.open_child()?)
             });
         match adopted {
             Ok(process) => Ok(Self {
@@ -151,9 +152,20 @@ impl KernelProcess {
         self.process.ended().await;
     }
 
-    /// How it ended, if this worker is its parent.
-    pub fn exit(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.wait().ok())
+    /// How it ended, if this worker is its parent or Linux tells it nevertheless. To be called once it
+    /// has ended.
+    pub async fn exit(&mut self) -> Option<ExitStatus> {
+        if let Some(child) = &mut self.child {
+            return child.wait().ok();
+        }
+        // Its parent is init by now, which does not keep anybody waiting.
+        for _ in 0..EXIT_LOOKS {
+            if let Some(status) = self.process.handle().exit_status() {
+                return Some(status);
+            }
+            sleep(EXIT_INTERVAL).await;
+        }
+        None
     }
 
     /// Ends the kernel's whole process group, then whatever left the group but carries the mark.
@@ -170,7 +182,7 @@ impl KernelProcess {
             timeout(wait, self.ended()).await.ok();
         }
         if !self.process.handle().is_alive() {
-            self.exit();
+            self.exit().await;
         }
         sweep(dir).await;
     }
@@ -205,7 +217,8 @@ pub fn describe(exit: ExitStatus) -> String {
     }
 }
 
-fn signal_name(signal: i32) -> String {
+/// `SIGSEGV`, or the number of one that programs do not usually die of.
+pub(crate) fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGHUP => "SIGHUP",
         libc::SIGINT => "SIGINT",

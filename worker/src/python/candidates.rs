@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use super::Wish;
@@ -107,7 +107,7 @@ fn of_project(wish: &Wish) -> Vec<Candidate> {
             break;
         }
     }
-    let trusted = [Uid::effective().as_raw(), 0]
+    let trusted = [geteuid().as_raw(), 0]
         .into_iter()
         .chain(wish.workdir.metadata().ok().map(|workdir| workdir.uid()))
         .collect::<Vec<_>>();

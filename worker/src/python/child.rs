@@ -4,15 +4,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Kept of each stream, in bytes: a screenful of errors, or a probe's answer, many times over.
 const TAIL: usize = 64 * 1024;
@@ -109,18 +108,16 @@ fn drain(
         let mut fds: Vec<PollFd<'_>> = open
             .iter()
             .filter_map(|&i| pipes[i].source.as_ref())
-            .map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN))
+            .map(|file| PollFd::new(file, PollFlags::IN))
             .collect();
-        match poll(
-            &mut fds,
-            PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO),
-        ) {
-            Ok(_) | Err(Errno::EINTR) => {}
+        let wait = Timespec::try_from(wait).unwrap_or_default();
+        match poll(&mut fds, Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         open.iter()
             .zip(&fds)
-            .filter(|(_, fd)| fd.any().unwrap_or(false))
+            .filter(|(_, fd)| !fd.revents().is_empty())
             .map(|(&i, _)| i)
             .collect()
     };
@@ -183,10 +180,8 @@ struct Group(Child);
 impl Drop for Group {
     fn drop(&mut self) {
         // Not yet waited for, so the number is still its own and cannot be somebody else's group.
-        if matches!(self.0.try_wait(), Ok(None))
-            && let Ok(pid) = i32::try_from(self.0.id())
-        {
-            let _gone_already = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _gone_already = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
             let _reaped = self.0.wait();
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
+use rustix::process::geteuid;
 
 use super::path;
 use super::probe::Interpreter;
@@ -123,7 +123,7 @@ fn prefers_environment(env: &BTreeMap<String, String>, python: &Interpreter) -> 
     let ours = || {
         prefix
             .metadata()
-            .is_ok_and(|dir| dir.uid() == Uid::effective().as_raw())
+            .is_ok_and(|dir| dir.uid() == geteuid().as_raw())
     };
     let conda = || {
         nonempty(env, "CONDA_PREFIX").is_some_and(|conda| prefix.starts_with(conda))

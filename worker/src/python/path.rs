@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, Uid, User, access};
+use rustix::fs::{Access, access};
 
 /// What a shell searches when no PATH is set.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -40,17 +40,14 @@ pub(super) fn find(name: &str, env: &BTreeMap<String, String>, workdir: &Path) -
 
 /// Whether we may execute this file.
 pub(super) fn is_program(path: &Path) -> bool {
-    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
 /// The client's home directory.
 pub(super) fn home(env: &BTreeMap<String, String>) -> Option<PathBuf> {
     match env.get("HOME") {
         Some(home) if !home.is_empty() => Some(PathBuf::from(home)),
-        _ => User::from_uid(Uid::current())
-            .ok()
-            .flatten()
-            .map(|user| user.dir),
+        _ => std::env::home_dir(),
     }
 }
 

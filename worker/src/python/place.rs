@@ -16,7 +16,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::PythonError;
@@ -75,10 +76,10 @@ impl Place<'_> {
         limit: Duration,
         deadline: Instant,
         progress: &mut dyn FnMut(&str),
-    ) -> Result<Flock<File>, PythonError> {
+    ) -> Result<File, PythonError> {
         private_dir(self.envs).map_err(|source| io("create", self.envs, source))?;
         let path = self.path(".lock");
-        let mut file = std::fs::OpenOptions::new()
+        let file = std::fs::OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
@@ -87,11 +88,11 @@ impl Place<'_> {
             .map_err(|source| io("open", &path, source))?;
         let mut announced = false;
         loop {
-            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(held),
-                Err((file, nix::errno::Errno::EWOULDBLOCK | nix::errno::Errno::EINTR)) => file,
-                Err((_, errno)) => return Err(io("lock", &path, errno.into())),
-            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(errno) => return Err(io("lock", &path, errno.into())),
+            }
             if Instant::now() >= deadline {
                 return Err(PythonError::Busy {
                     lock: path,
@@ -176,12 +177,12 @@ fn private_dir(path: &Path) -> std::io::Result<()> {
 fn flush(dir: &Path) {
     #[cfg(target_os = "linux")]
     if let Ok(dir) = File::open(dir) {
-        let _as_good_as_it_gets = nix::unistd::syncfs(&dir);
+        let _as_good_as_it_gets = rustix::fs::syncfs(&dir);
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _unused = dir;
-        nix::unistd::sync();
+        rustix::fs::sync();
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::child;
 use super::error::Unusable;
 use super::path::is_program;
+use crate::kernel::process::signal_name;
 
 /// See there for what it must not do.
 const PROBE: &str = include_str!("probe.py");
@@ -177,10 +178,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("status {code}"),
-        (None, Some(number)) => nix::sys::signal::Signal::try_from(number).map_or_else(
-            |_| format!("signal {number}"),
-            |signal| signal.as_str().to_owned(),
-        ),
+        (None, Some(number)) => signal_name(number),
         (None, None) => status.to_string(),
     }
 }

@@ -1,5 +1,7 @@
 //! What the supervisor asks of the session.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tithon_ipc::control::{Reply, Request};
 use tokio::sync::oneshot;
@@ -20,6 +22,10 @@ impl Session {
                 self.partings
                     .push(Parting::Control(reply, Reply::Done(true)));
                 return self.stop(kill_kernel).await;
+            }
+            Request::Policy { idle_timeout_ms } => {
+                self.settings.idle_timeout = idle_timeout_ms.map(Duration::from_millis);
+                Reply::Done(true)
             }
             Request::Handover(_) => {
                 Reply::Refused("a client is handed over to the door, not to the session".to_owned())

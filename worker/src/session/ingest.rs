@@ -5,12 +5,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
     ids::ExecId,
-    jupyter::{Message, without_lone_surrogates},
+    jupyter::{Message, ParentView, without_lone_surrogates},
 };
 
 use super::{
     Session,
     kernel::Kernel,
+    questions::Questions,
     queue::{Prompt, SignOfLife},
     store::content_of,
 };
@@ -28,7 +29,14 @@ impl Session {
             .kernel
             .running()
             .is_some_and(Kernel::records_everything);
-        match Message::from_frames(frames) {
+        let message = Message::from_frames(frames);
+        if let Ok(header) = message.as_ref().map(Message::header_view)
+            && let Ok(header) = header
+            && !recorded
+        {
+            self.numbering.note(&header.msg_id, &header.session);
+        }
+        match message {
             Ok(message)
                 if recorded
                     && message
@@ -49,11 +57,8 @@ impl Session {
     }
 
     fn message(&mut self, channel: Channel, message: Message) {
-        let (msg_type, parent) = match message.header_view() {
-            Ok(header) => (
-                header.msg_type.into_owned(),
-                message.parent_id().map(std::borrow::Cow::into_owned),
-            ),
+        let msg_type = match message.header_view() {
+            Ok(header) => header.msg_type.into_owned(),
             Err(err) => {
                 tracing::warn!(
                     "a message on {} has no readable header: {err}",
@@ -62,31 +67,66 @@ impl Session {
                 return self.keep(channel, message);
             }
         };
-        let parent = parent.as_deref();
+        // A copy of few bytes, behind which the message can be moved.
+        let parent_header = message.parent_header.clone();
+        let parent = ParentView::of(&parent_header);
+        if Questions::is_one(&parent.msg_id) {
+            return self.about_question(channel, &msg_type, &parent, message);
+        }
         match channel {
-            Channel::Iopub => self.published(&msg_type, parent, message),
-            Channel::Stdin if msg_type == "input_request" => self.prompted(parent, message),
+            Channel::Iopub => self.published(&msg_type, &parent, message),
+            Channel::Stdin if msg_type == "input_request" => {
+                self.prompted(&parent.msg_id, message);
+            }
             Channel::Shell if msg_type == "execute_reply" => {
                 let ours = self
                     .running
                     .as_ref()
-                    .is_some_and(|running| parent == Some(running.msg_id.as_str()));
+                    .filter(|running| parent.msg_id == running.msg_id)
+                    .map(|running| running.exec);
                 let content = message.content.clone();
                 self.keep(channel, message);
-                if ours {
-                    self.execute_replied(&content);
+                match ours {
+                    Some(exec) => {
+                        let reply = self.outcome_of(exec, &content);
+                        self.replied(reply);
+                    }
+                    None => self.foreign_replied(&parent.msg_id, &content),
                 }
             }
             Channel::Shell | Channel::Control if msg_type == "kernel_info_reply" => {
-                self.kernel_answered(channel, parent, &message);
+                self.kernel_answered(channel, Some(&parent.msg_id), &message);
+                self.keep(channel, message);
+            }
+            Channel::Shell | Channel::Control
+                if msg_type == "comm_info_reply" && Kernel::is_probe(&parent.msg_id) =>
+            {
+                self.comms_told(&message);
                 self.keep(channel, message);
             }
             _ => self.keep(channel, message),
         }
     }
 
-    fn published(&mut self, msg_type: &str, parent: Option<&str>, message: Message) {
-        let exec = parent.and_then(|parent| self.exec_of(parent));
+    /// What a question brought about: its answer, and that the kernel was busy with it, which is no
+    /// part of the session's history. Anything else is not the question's doing.
+    fn about_question(
+        &mut self,
+        channel: Channel,
+        msg_type: &str,
+        parent: &ParentView<'_>,
+        message: Message,
+    ) {
+        match channel {
+            Channel::Shell | Channel::Control => self.question_answered(&parent.msg_id, &message),
+            Channel::Iopub if msg_type == "status" => self.kernel_published(),
+            Channel::Iopub => self.published(msg_type, parent, message),
+            Channel::Stdin => self.keep(channel, message),
+        }
+    }
+
+    fn published(&mut self, msg_type: &str, parent: &ParentView<'_>, message: Message) {
+        let exec = self.execution_of(&parent.msg_id);
         if let Some(running) = self
             .running
             .as_mut()
@@ -102,11 +142,18 @@ impl Session {
             | "clear_output"
             | "display_data"
             | "update_display_data" => {
+                let exec = self.shown_for(&parent.msg_id, &parent.msg_type);
                 self.output(exec, msg_type, message);
             }
-            "comm_open" | "comm_msg" | "comm_close" => self.comm(exec, msg_type, message),
+            "comm_open" | "comm_msg" | "comm_close" => self.comm(exec, parent, msg_type, message),
             "execute_input" => {
-                self.note_count(exec, &message);
+                match exec {
+                    Some(_) => self.note_count(exec, &message),
+                    None if parent.msg_type == "execute_request" => {
+                        self.foreign_started(parent, &message);
+                    }
+                    None => {}
+                }
                 self.keep(Channel::Iopub, message);
             }
             _ => self.keep(Channel::Iopub, message),
@@ -114,16 +161,42 @@ impl Session {
         self.kernel_published();
     }
 
-    fn status_published(&mut self, exec: Option<ExecId>, parent: Option<&str>, message: Message) {
+    fn status_published(
+        &mut self,
+        exec: Option<ExecId>,
+        parent: &ParentView<'_>,
+        message: Message,
+    ) {
         #[derive(Deserialize)]
         struct Status {
             execution_state: String,
         }
+        // Busy with a question or a probe is not what people call busy, and the `idle` after one says
+        // nothing of the cell that runs.
+        let tells = matches!(
+            &*parent.msg_type,
+            "" | "execute_request" | "comm_open" | "comm_msg" | "comm_close"
+        ) && !Kernel::is_probe(&parent.msg_id);
         if let Ok(status) = serde_json::from_slice::<Status>(&message.content)
-            && !Kernel::is_probe(parent)
+            && tells
             && let Some(kernel) = self.kernel.running_mut()
         {
+            if status.execution_state == "busy"
+                && exec.is_none()
+                && parent.msg_type == "execute_request"
+            {
+                self.requests.began(&parent.msg_id);
+            }
             kernel.execution_state = status.execution_state;
+        }
+        if message.content.windows(6).any(|word| word == b"\"idle\"")
+            && self
+                .kernel
+                .running()
+                .is_some_and(|kernel| kernel.is_shell_probe(&parent.msg_id))
+            && let Some(spool) = self.kernel.spool_mut()
+        {
+            spool.shell_was_free();
         }
         match exec {
             Some(_) => self.event(exec, None, "status", message),
@@ -160,10 +233,24 @@ impl Session {
         }
     }
 
-    fn comm(&mut self, exec: Option<ExecId>, msg_type: &str, message: Message) {
+    fn comm(
+        &mut self,
+        exec: Option<ExecId>,
+        parent: &ParentView<'_>,
+        msg_type: &str,
+        message: Message,
+    ) {
+        // A handler's claim of an output area must meet what the handler prints.
+        let exec = match &*parent.msg_type {
+            "comm_open" | "comm_msg" | "comm_close" => self.shown_for(&parent.msg_id, ""),
+            _ => exec,
+        };
         let accepted = message.content_text().is_some_and(|content| {
-            self.widgets
-                .accepts_and_apply(msg_type, content, &message.buffers)
+            let accepted = self
+                .widgets
+                .accepts_and_apply(msg_type, content, &message.buffers);
+            self.comms.note(msg_type, content, exec, accepted);
+            accepted
         });
         if accepted {
             self.event(exec, None, msg_type, message);
@@ -206,7 +293,7 @@ impl Session {
         });
     }
 
-    fn prompted(&mut self, parent: Option<&str>, message: Message) {
+    fn prompted(&mut self, parent: &str, message: Message) {
         #[derive(Deserialize)]
         struct Request {
             #[serde(default)]
@@ -217,7 +304,7 @@ impl Session {
         let ours = self
             .running
             .as_ref()
-            .is_some_and(|running| parent == Some(running.msg_id.as_str()));
+            .is_some_and(|running| parent == running.msg_id);
         let request = message
             .content_text()
             .and_then(|text| serde_json::from_str::<Request>(&without_lone_surrogates(text)).ok());
@@ -228,15 +315,15 @@ impl Session {
         };
         let Request { prompt, password } = request;
         let exec = running.exec;
-        running.prompt = Some(Prompt {
-            prompt: prompt.clone(),
-            password,
-            header,
-        });
-        self.row(
-            Some(exec),
-            "tithon.input_request",
-            &json!({"exec_id": exec.to_string(), "prompt": prompt, "password": password}),
+        running.unanswered = None;
+        self.prompt_open(Some(exec));
+        self.show_prompt(
+            exec,
+            Prompt {
+                prompt,
+                password,
+                header,
+            },
         );
     }
 
@@ -268,14 +355,6 @@ impl Session {
         {
             running.execution_count = input.execution_count;
         }
-    }
-
-    /// The execution whose request had this `msg_id`: it ends in the execution's name.
-    pub(super) fn exec_of(&self, msg_id: &str) -> Option<ExecId> {
-        let rest = msg_id
-            .strip_prefix("tithon-")?
-            .strip_prefix(self.place.key.as_str())?;
-        ExecId::parse(rest.strip_prefix('_')?).filter(|exec| exec.0 <= self.last_exec)
     }
 }
 

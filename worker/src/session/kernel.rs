@@ -9,14 +9,11 @@ use tithon_ipc::{
 };
 use tokio::time::Instant;
 
-use super::{Ending, Session, queue::ExecuteReply, spool::Spool};
+use super::{Ending, Session, death::Remains, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
-    kernel::{
-        channels::Channels,
-        process::{KernelProcess, describe},
-    },
+    kernel::{channels::Channels, death::MemoryWatch, process::KernelProcess},
     python::Launch,
 };
 
@@ -36,6 +33,8 @@ pub(super) enum KernelSlot {
     Choosing { restart: Option<ClientId> },
     /// There is a process.
     Running(Box<Kernel>),
+    /// It ended while no worker was there, and what it said last is being read.
+    Remains(Box<Remains>),
     /// It ended, and nobody has asked for another.
     Dead { pid: i32 },
 }
@@ -59,8 +58,8 @@ impl KernelSlot {
     /// Whether clients must still wait for the session to be usable.
     pub(super) fn is_loading(&self) -> bool {
         match self {
-            Self::Absent | Self::Choosing { .. } => true,
-            Self::Running(kernel) => !kernel.ready && !kernel.reattached,
+            Self::Absent | Self::Choosing { .. } | Self::Remains(_) => true,
+            Self::Running(kernel) => kernel.is_starting() || kernel.is_being_replaced(),
             Self::Dead { .. } => false,
         }
     }
@@ -70,6 +69,7 @@ impl KernelSlot {
         match self {
             Self::Running(kernel) => Some(kernel.process.pid()),
             Self::Dead { pid } => Some(*pid),
+            Self::Remains(remains) => Some(remains.pid),
             _ => None,
         }
     }
@@ -79,9 +79,9 @@ impl KernelSlot {
         match self {
             Self::Absent => "unknown",
             Self::Choosing { .. } => "starting",
-            Self::Running(kernel) if !kernel.ready && !kernel.reattached => "starting",
+            Self::Running(_) if self.is_loading() => "starting",
             Self::Running(kernel) => &kernel.execution_state,
-            Self::Dead { .. } => "dead",
+            Self::Dead { .. } | Self::Remains(_) => "dead",
         }
     }
 
@@ -149,17 +149,24 @@ pub(super) struct Kernel {
     pub(super) language_version: Option<String>,
     /// Where what it says is read.
     pub(super) capture: Capture,
+    /// Whether it runs out of memory.
+    pub(super) memory: MemoryWatch,
+    /// How its process ended, where that is known.
+    pub(super) exit: Option<std::process::ExitStatus>,
     /// Set once its process is over: what follows when its last words are read.
     pub(super) end: Option<End>,
+    /// What kind of kernel it says it is, e.g. `ipython`.
+    pub(super) implementation: Option<String>,
     answered: bool,
     published: bool,
     probes: u32,
+    shell_probe: String,
     probe_due: Option<Instant>,
     give_up: Option<Instant>,
 }
 
 /// Begins the `msg_id` of what Tithon asks for itself.
-const PROBE: &str = "tithon-probe-";
+pub(super) const PROBE: &str = "tithon-probe-";
 
 impl Kernel {
     /// A kernel behind its process and channels; asks it the first questions.
@@ -177,6 +184,7 @@ impl Kernel {
         let reattached = matches!(origin, Origin::Adopted);
         let now = Instant::now();
         let mut kernel = Self {
+            memory: MemoryWatch::of(process.pid()),
             process,
             channels,
             signer,
@@ -194,10 +202,13 @@ impl Kernel {
                 Origin::Adopted => 0,
             },
             capture,
+            exit: None,
             end: None,
+            implementation: None,
             answered: false,
             published: false,
             probes: 0,
+            shell_probe: String::new(),
             probe_due: None,
             give_up: (!reattached).then(|| now + READY_TIMEOUT),
         };
@@ -205,6 +216,21 @@ impl Kernel {
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
         kernel
+    }
+
+    /// Whether it never answered yet.
+    fn is_starting(&self) -> bool {
+        !self.ready && !self.reattached
+    }
+
+    /// Whether its process was ended to make room for another.
+    fn is_being_replaced(&self) -> bool {
+        matches!(self.end, Some(End::Replaced(..)))
+    }
+
+    /// Whether the session ends with it.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self.end, Some(End::Wanted(_)))
     }
 
     /// Whether everything the kernel ever said is read, however long nobody listened.
@@ -220,16 +246,23 @@ impl Kernel {
     fn ask(&mut self, channel: Channel) {
         self.probes += 1;
         let msg_id = format!("{PROBE}{}_{}", std::process::id(), self.probes);
-        self.channels.send(
-            channel,
-            self.signer
-                .request(&msg_id, "kernel_info_request", &json!({})),
-        );
+        let request = self
+            .signer
+            .request(&msg_id, "kernel_info_request", &json!({}));
+        self.channels.send(channel, request);
+        if channel == Channel::Shell {
+            self.shell_probe = msg_id;
+        }
+    }
+
+    /// Asks on shell, which is served in order: the answer comes behind everything sent before.
+    pub(super) fn ask_whether_free(&mut self) {
+        self.ask(Channel::Shell);
     }
 
     /// Whether a message answers a question of Tithon's own.
-    pub(super) fn is_probe(parent: Option<&str>) -> bool {
-        parent.is_some_and(|parent| parent.starts_with(PROBE))
+    pub(super) fn is_probe(parent: &str) -> bool {
+        parent.starts_with(PROBE)
     }
 
     fn is_own_probe(parent: Option<&str>) -> bool {
@@ -238,6 +271,11 @@ impl Kernel {
                 .strip_prefix(PROBE)
                 .is_some_and(|rest| rest.starts_with(&format!("{}_", std::process::id())))
         })
+    }
+
+    /// Whether a message is about the last question that the kernel's shell was asked.
+    pub(super) fn is_shell_probe(&self, parent: &str) -> bool {
+        self.shell_probe == parent
     }
 
     fn update_ready(&mut self) -> bool {
@@ -249,9 +287,6 @@ impl Kernel {
         self.ready = true;
         self.give_up = None;
         self.probe_due = None;
-        if self.execution_state == "unknown" && self.answered {
-            "idle".clone_into(&mut self.execution_state);
-        }
         true
     }
 }
@@ -285,8 +320,15 @@ impl Session {
         let Some(kernel) = self.kernel.running_mut() else {
             return;
         };
-        kernel.answered |= channel == Channel::Shell;
+        if channel == Channel::Shell {
+            kernel.answered = true;
+            // A kernel that was taken over says nothing by itself; one that answers here is idle.
+            if kernel.execution_state == "unknown" {
+                "idle".clone_into(&mut kernel.execution_state);
+            }
+        }
         if let Ok(info) = serde_json::from_slice::<KernelInfo>(&reply.content) {
+            kernel.implementation = info.implementation;
             kernel.language_version = info
                 .language_info
                 .version
@@ -298,7 +340,7 @@ impl Session {
         // The shell is served in order: whatever was sent before this question is done. What it
         // said is known once it is read.
         match &mut kernel.capture {
-            Capture::Spool(spool) => spool.kernel_answered(channel == Channel::Shell),
+            Capture::Spool(spool) => spool.kernel_answered(),
             Capture::Zmq if channel == Channel::Shell => self.kernel_is_free(),
             Capture::Zmq => {}
         }
@@ -317,9 +359,12 @@ impl Session {
             return;
         };
         let (pid, restart) = (kernel.process.pid(), kernel.restart.take());
-        if !kernel.reattached {
+        if kernel.reattached {
+            self.ask_for_comms();
+        } else {
             self.fresh_kernel_ready(pid, restart);
         }
+        self.announce();
         self.answer_waiting();
         self.start_next();
     }
@@ -327,7 +372,8 @@ impl Session {
     /// The kernel's process ended by itself. What it said last is still to be read.
     pub(super) async fn kernel_ended(&mut self) {
         if let Some(kernel) = self.kernel.running_mut() {
-            tracing::warn!(pid = kernel.process.pid(), "the kernel died");
+            kernel.exit = kernel.process.exit().await;
+            tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
             kernel.end = Some(End::Died);
         }
         crate::kernel::process::sweep(&self.place.dir).await;
@@ -354,13 +400,14 @@ impl Session {
 
     /// The kernel is over and everything it said is read.
     pub(super) fn kernel_gone(&mut self) {
-        let KernelSlot::Running(mut kernel) =
-            std::mem::replace(&mut self.kernel, KernelSlot::Absent)
+        let KernelSlot::Running(kernel) = std::mem::replace(&mut self.kernel, KernelSlot::Absent)
         else {
             return;
         };
+        self.abandon_questions();
+        self.withdraw();
         let pid = kernel.process.pid();
-        let how = kernel.process.exit().map(describe);
+        let evidence = self.evidence(&kernel);
         let started = kernel.ready || kernel.reattached;
         let (restart, log_start) = (kernel.restart, kernel.log_start);
         self.kernel = KernelSlot::Dead { pid };
@@ -381,7 +428,8 @@ impl Session {
                 self.start_failed(&reason, restart);
             }
             _ => {
-                self.running_died(how.as_deref());
+                self.running_over(Some(&evidence));
+                self.foreign_died(&evidence);
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
                 self.start_next();
             }
@@ -447,37 +495,11 @@ impl Session {
         self.journal_kernel(&json!({"status": "interrupted"}));
         true
     }
-
-    /// An execute reply's outcome and pager texts.
-    pub(super) fn execute_replied(&mut self, content: &[u8]) {
-        let Ok(reply) = serde_json::from_slice::<Reply>(content) else {
-            tracing::warn!("the kernel's execute_reply cannot be understood");
-            return self.replied(ExecuteReply {
-                status: "error".to_owned(),
-                execution_count: None,
-            });
-        };
-        let exec = self.running.as_ref().map(|running| running.exec);
-        for text in reply
-            .payload
-            .iter()
-            .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
-        {
-            self.row(
-                exec,
-                "stream",
-                &json!({"name": "stdout", "text": text, "tithon_scope": "cell"}),
-            );
-        }
-        self.replied(ExecuteReply {
-            status: reply.status,
-            execution_count: reply.execution_count,
-        });
-    }
 }
 
 #[derive(serde::Deserialize)]
 struct KernelInfo {
+    implementation: Option<String>,
     #[serde(default)]
     language_info: LanguageInfo,
 }
@@ -486,13 +508,4 @@ struct KernelInfo {
 struct LanguageInfo {
     name: Option<String>,
     version: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Reply {
-    status: String,
-    #[serde(default)]
-    execution_count: Option<i64>,
-    #[serde(default)]
-    payload: Vec<serde_json::Value>,
 }

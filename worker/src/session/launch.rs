@@ -9,14 +9,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tithon_ipc::{
-    client::{Frame, LaunchWish},
-    files,
+    client::{Frame, LaunchWish, Op},
+    files::{self, KernelRecord},
     jupyter::{ConnectionFile, Signer},
+    process::boot_id,
 };
 use tokio::time::Instant;
 
 use super::{
     Ending, Session,
+    death::Remains,
     kernel::{Capture, Kernel, KernelSlot, Origin},
     spool::Spool,
 };
@@ -25,7 +27,7 @@ use crate::{
     kernel::{
         channels::Channels,
         launcher,
-        process::{KernelProcess, Spawn},
+        process::{self, KernelProcess, Spawn},
         spool::SpoolError,
     },
     python::{self, Launch, PythonError, Wish},
@@ -94,6 +96,13 @@ impl Session {
         });
     }
 
+    /// The environment that the kernel was started from.
+    pub(super) fn launch_env(&self) -> BTreeMap<String, String> {
+        files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
+            .map(|stored| stored.wish.env)
+            .unwrap_or_default()
+    }
+
     fn store_launch(&self, wish: &LaunchWish, launch: Option<&Launch>) {
         let file = LaunchFile {
             wish: wish.clone(),
@@ -155,6 +164,7 @@ impl Session {
         let origin = Origin::Started { restart, log_start };
         let kernel = Kernel::new(process, channels, signer, launch, capture, origin);
         self.kernel_events = incoming;
+        self.numbering = Default::default();
         self.kernel = KernelSlot::Running(Box::new(kernel));
         Ok(())
     }
@@ -188,12 +198,12 @@ impl Session {
     }
 
     /// Where a kernel that an earlier worker started is to be read.
-    fn old_capture(&self, launch: &Launch) -> Capture {
+    fn old_capture(&self, launch: &Launch, pid: i32) -> Capture {
         if !launch.under_launcher() {
             return Capture::Zmq;
         }
-        // A kernel that was ever ready has greeted.
-        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true) {
+        let greeted = self.greeted == Some(pid.to_string());
+        match Spool::open(&self.spool_dir(), self.spool_position.as_deref(), greeted) {
             Ok(spool) => Capture::Spool(Box::new(spool)),
             Err(err) => {
                 tracing::error!("failed to {err}: the kernel's output is read over zmq");
@@ -202,7 +212,7 @@ impl Session {
         }
     }
 
-    fn spool_dir(&self) -> PathBuf {
+    pub(super) fn spool_dir(&self) -> PathBuf {
         self.place.dir.join("spool")
     }
 
@@ -231,34 +241,68 @@ impl Session {
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
-    pub(super) fn adopt_kernel(&mut self) -> Result<(), String> {
+    /// Never starts one (I9): perhaps worker and kernel were killed together on purpose.
+    pub(super) async fn adopt_kernel(&mut self) -> Result<(), String> {
         let failed = |what: &str, err: &dyn std::fmt::Display| {
             format!("the kernel cannot be taken over: {what}: {err}")
         };
         let Some(process) =
             KernelProcess::adopt(&self.place.dir).map_err(|err| failed("its process", &err))?
         else {
-            self.orphan_all();
+            // Also a kernel whose worker died before it could note it.
+            process::sweep(&self.place.dir).await;
+            self.open_remains();
             return Ok(());
         };
         let file = self.place.dir.join("kernel.json");
-        let connection: ConnectionFile =
-            files::read_json(&file).map_err(|err| failed("its connection file", &err))?;
+        let connection: ConnectionFile = files::read_json(&file).map_err(|err| {
+            // Nobody can talk to it any more: ending it is the user's decision.
+            let way_out = format!(
+                "{err}; restore the file, or `kill {}` ends the kernel and leaves its history",
+                process.pid()
+            );
+            failed("its connection file", &way_out)
+        })?;
         let launch = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
             .ok()
             .and_then(|stored| stored.launch)
             .unwrap_or_default();
         let pid = process.pid();
-        let capture = self.old_capture(&launch);
+        let capture = self.old_capture(&launch, pid);
         let (channels, incoming) = Channels::open(&connection, &self.identity())
             .map_err(|err| failed("its channels", &err))?;
         let signer = Signer::new(&connection.key, self.identity());
         let kernel = Kernel::new(process, channels, signer, launch, capture, Origin::Adopted);
         self.kernel_events = incoming;
         self.kernel = KernelSlot::Running(Box::new(kernel));
-        self.kernel_adopted();
+        self.kernel_adopted(pid);
         tracing::info!(pid, "took over a kernel");
         Ok(())
+    }
+
+    /// Begins to read what a kernel left that ended while no worker was there.
+    fn open_remains(&mut self) {
+        let record = KernelRecord::read(&self.place.dir).ok();
+        let spool = record
+            .as_ref()
+            .filter(|record| self.greeted == Some(record.process.pid.to_string()))
+            .map(|_| Spool::open(&self.spool_dir(), self.spool_position.as_deref(), true));
+        match (record, spool) {
+            (Some(record), Some(Ok(spool))) => {
+                self.kernel = KernelSlot::Remains(Box::new(Remains {
+                    pid: record.process.pid,
+                    spool,
+                    complete: record.process.boot_id == boot_id(),
+                    wish: None,
+                }));
+            }
+            (_, spool) => {
+                if let Some(Err(err)) = spool {
+                    tracing::error!("failed to {err}: what the last kernel said last is not known");
+                }
+                self.orphan_all();
+            }
+        }
     }
 
     /// What to say of a kernel that ended before it was ready.
@@ -288,7 +332,13 @@ impl Session {
         if let Some(client) = restart {
             self.kernel = KernelSlot::Dead { pid };
             self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
-            self.answer(client, Answer::Frame(error));
+            self.answer(client, Answer::Frame(error.clone()));
+            let others = self
+                .waiting
+                .extract_if(.., |(_, op)| matches!(op, Op::RestartKernel));
+            for (other, _) in others.collect::<Vec<_>>() {
+                self.answer(other, Answer::Frame(error.clone()));
+            }
             self.answer_waiting();
             return self.start_next();
         }

@@ -31,6 +31,7 @@ struct Newest {
     seq: Seq,
     status: String,
     deliberate: bool,
+    pid: Option<i64>,
 }
 
 impl Lifecycle {
@@ -43,7 +44,7 @@ impl Lifecycle {
                 .meta
                 .get("closed_by_user")
                 .is_some_and(|value| value == "1"),
-            newest: loaded.kernel_events.iter().find_map(Newest::of),
+            newest: loaded.kernel_turn.as_ref().and_then(Newest::of),
             last_started,
             saw_running: loaded.running_seen,
         }
@@ -58,18 +59,14 @@ impl Lifecycle {
 impl Newest {
     fn of(row: &StoredRow) -> Option<Self> {
         let event: Value = serde_json::from_str(&row.content).ok()?;
-        let status = event.get("status")?.as_str()?;
-        matches!(
-            status,
-            "restarting" | "restarted" | "killed" | "shutdown" | "gc" | "replaced"
-        )
-        .then(|| Self {
+        Some(Self {
             seq: row.seq,
-            status: status.to_owned(),
+            status: event.get("status")?.as_str()?.to_owned(),
             deliberate: event
                 .get("deliberate")
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
+            pid: event.get("pid").and_then(Value::as_i64),
         })
     }
 }
@@ -81,20 +78,49 @@ impl Session {
     }
 
     /// A kernel of an earlier worker was taken over.
-    pub(super) fn kernel_adopted(&mut self) {
+    pub(super) fn kernel_adopted(&mut self, pid: i32) {
+        let state = if self.running.is_some() {
+            "busy"
+        } else {
+            "idle"
+        };
+        if let Some(kernel) = self.kernel.running_mut() {
+            state.clone_into(&mut kernel.execution_state);
+        }
         let newest = self.lifecycle.newest.as_ref();
+        if newest.is_some_and(|newest| newest.status == "restarting") && !self.restart_is_owed() {
+            // The worker that restarted it did not live to say so.
+            let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
+            self.lifecycle.generation = self.journal_kernel(&event);
+            return;
+        }
         self.lifecycle.generation = newest.map_or(0, |newest| newest.seq);
         self.lifecycle.lost_state =
             newest.is_some_and(|newest| newest.status == "replaced" && !newest.deliberate);
     }
 
+    /// Whether an earlier worker died over a restart before the old kernel was gone. Its user has
+    /// given up that kernel: the restart is to be finished.
+    pub(super) fn restart_is_owed(&self) -> bool {
+        let old = self.lifecycle.newest.as_ref();
+        old.is_some_and(|newest| {
+            newest.status == "restarting"
+                && newest.pid.is_some()
+                && newest.pid
+                    == self
+                        .kernel
+                        .running()
+                        .map(|kernel| kernel.process.pid().into())
+        })
+    }
+
     /// A kernel that this worker started can be used.
     pub(super) fn fresh_kernel_ready(&mut self, pid: i32, restart: Option<ClientId>) {
+        self.forget_widgets();
         if let Some(client) = restart {
             let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
             self.lifecycle.generation = self.journal_kernel(&event);
             self.lifecycle.lost_state = false;
-            self.widgets = Default::default();
             let frame = tithon_ipc::client::Frame::KernelRestarted { kernel_pid: pid }.to_text();
             return self.after_commit(Effect::Answer(client, Answer::Frame(frame.into())));
         }
@@ -107,12 +133,23 @@ impl Session {
             .lifecycle
             .last_started
             .is_some_and(|started| started > since);
-        self.lifecycle.generation = if self.lifecycle.lost_state {
-            self.widgets = Default::default();
+        let restarting = newest
+            .as_ref()
+            .is_some_and(|newest| newest.status == "restarting");
+        self.lifecycle.generation = if restarting && !self.lifecycle.lost_state {
+            // Whoever asked for this kernel lost the worker that was to start it.
+            self.journal_kernel(&json!({"status": "restarted", "pid": pid, "deliberate": true}))
+        } else if self.lifecycle.lost_state {
             self.journal_kernel(&json!({"status": "replaced", "pid": pid, "deliberate": false}))
         } else {
             newest.map_or(0, |newest| newest.seq)
         };
+    }
+
+    /// A new kernel has none of the old one's widgets.
+    fn forget_widgets(&mut self) {
+        self.widgets.reset();
+        self.comms = Default::default();
     }
 
     /// Notes that the user ended the session, until cells are submitted again.

@@ -4,13 +4,20 @@
 //! each is handled to its end before the next. What the outside sees follows from commits only:
 //! a row is folded, mirrored and published after its transaction, never before (I2).
 
+mod attribution;
+mod comms;
 mod control;
+mod death;
+mod foreign;
 mod ingest;
 mod kernel;
 mod launch;
 mod lifecycle;
+mod links;
 mod ops;
+mod questions;
 mod queue;
+mod reply;
 mod snapshot;
 mod spool;
 mod status;
@@ -25,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use kernel::{Kernel, KernelSlot};
+use kernel::{End, Kernel, KernelSlot};
 use launch::LaunchEvent;
 use queue::{Queued, Running};
 use store::{Effect, LiveFold};
@@ -44,7 +51,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::{
     client::{Answer, ClientId, Link},
     feed::Feed,
-    journal::{Journal, JournalEvent, Loaded, Transaction},
+    journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
+    kernel::numbering::Numbering,
     settings::Settings,
     widgets::WidgetMirror,
 };
@@ -95,6 +103,8 @@ pub(crate) enum Ending {
 
 /// How long a worker without a kernel waits for its first client.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
+/// Who asked for something that is owed though its client is gone: no client has this number.
+const NOBODY: ClientId = 0;
 /// How long a fold may differ from its stored form while its cell is still printing.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// The same once its cell is done.
@@ -124,10 +134,19 @@ pub(crate) struct Session {
     last_exec: u64,
     queue: VecDeque<Queued>,
     running: Option<Running>,
+    foreign: Vec<foreign::Foreign>,
+    requests: attribution::Requests,
+    comms: comms::Comms,
+    questions: questions::Questions,
     kernel: KernelSlot,
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
+    /// The process id of the kernel that last said that its spool records everything.
+    greeted: Option<String>,
+    /// What has come of a kernel that is read over zmq, and what of that is journaled.
+    numbering: Numbering,
+    journaled_numbering: Numbering,
     launches: mpsc::UnboundedReceiver<LaunchEvent>,
     launch_sender: mpsc::UnboundedSender<LaunchEvent>,
 
@@ -140,6 +159,7 @@ pub(crate) struct Session {
     last_ticket: u64,
     created: f64,
     last_touch: Instant,
+    idle_look_due: Instant,
     ending: Option<Ending>,
     /// What to say once the session's lock and socket are free for another worker.
     partings: Vec<Parting>,
@@ -165,8 +185,12 @@ impl Session {
     ) -> Self {
         let (launch_sender, launches) = mpsc::unbounded_channel();
         let (_, nothing) = mpsc::unbounded_channel();
+        let numbering: Numbering = loaded
+            .meta
+            .get(NUMBERING)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
         let mut session = Self {
-            settings,
             journal,
             feed,
             last_seq: loaded.max_seq,
@@ -183,10 +207,17 @@ impl Session {
             last_exec: loaded.last_exec,
             queue: VecDeque::new(),
             running: None,
+            foreign: Vec::new(),
+            requests: attribution::Requests::default(),
+            comms: comms::Comms::default(),
+            questions: questions::Questions::default(),
             kernel: KernelSlot::Absent,
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
+            journaled_numbering: numbering.clone(),
+            numbering,
+            greeted: loaded.meta.get(crate::journal::GREETED).cloned(),
             launches,
             launch_sender,
             clients: HashMap::new(),
@@ -196,6 +227,8 @@ impl Session {
             last_ticket: 0,
             created: crate::journal::now(),
             last_touch: Instant::now(),
+            idle_look_due: Instant::now() + settings.idle_poll,
+            settings,
             ending: None,
             partings: Vec::new(),
             place,
@@ -208,8 +241,8 @@ impl Session {
     ///
     /// # Errors
     /// When it lives but cannot be reached, in words for the person who must mend it.
-    pub(crate) fn take_over(&mut self) -> Result<(), String> {
-        self.adopt_kernel()
+    pub(crate) async fn take_over(&mut self) -> Result<(), String> {
+        self.adopt_kernel().await
     }
 
     /// Runs until the session ends.
@@ -218,6 +251,9 @@ impl Session {
         commands: &mut mpsc::Receiver<Command>,
         events: &mut mpsc::UnboundedReceiver<JournalEvent>,
     ) -> (Ending, Self) {
+        if self.restart_is_owed() {
+            self.end_kernel(End::Replaced(NOBODY, None)).await;
+        }
         loop {
             self.commit_pending();
             self.read_spool();
@@ -250,6 +286,7 @@ impl Session {
                 self.clients.remove(&client);
                 self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
+                self.questions.forget(client);
                 let was_observed = self.last_ticket > 0;
                 if was_observed && self.is_unused() {
                     // Whoever only looked at the history has left: nothing keeps this worker.
@@ -272,20 +309,26 @@ impl Session {
         let far = now + Duration::from_secs(3600);
         let unused = self.is_unused().then(|| self.last_touch + UNUSED_AFTER);
         let barrier = self.running.as_ref().and_then(|running| running.barrier);
-        let idle = self
-            .settings
-            .idle_timeout
-            .map(|_| now + self.settings.idle_poll);
+        let idle = self.settings.idle_timeout.map(|_| self.idle_look_due);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
         // While a commit is under way, its end is what the spool waits for.
         let spool = self
             .kernel
             .spool_due()
             .filter(|_| self.in_flight.is_empty());
-        [unused, barrier, idle, kernel, spool, self.folds_due]
-            .into_iter()
-            .flatten()
-            .fold(far, Instant::min)
+        let questions = self.questions.deadline();
+        [
+            unused,
+            barrier,
+            idle,
+            kernel,
+            spool,
+            questions,
+            self.folds_due,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(far, Instant::min)
     }
 
     /// Whether there is neither a kernel nor anybody who could want one.
@@ -308,8 +351,12 @@ impl Session {
         if self.folds_due.is_some_and(|due| now >= due) {
             self.store_folds();
         }
+        self.expire_questions(now);
         self.kernel_deadline(now).await;
-        self.collect_if_idle().await;
+        if now >= self.idle_look_due {
+            self.idle_look_due = now + self.settings.idle_poll;
+            self.collect_if_idle().await;
+        }
     }
 
     /// Sends a client an answer; one that does not read its answers is let go.

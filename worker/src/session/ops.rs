@@ -11,10 +11,13 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Parting, Session,
-    kernel::{End, KernelSlot},
+    kernel::{End, Kernel, KernelSlot},
     store::Effect,
 };
-use crate::client::{Answer, ClientId};
+use crate::{
+    client::{Answer, ClientId},
+    journal::Channel,
+};
 
 impl Session {
     pub(super) async fn op(
@@ -28,7 +31,9 @@ impl Session {
         if launch.is_some() {
             self.noticing.insert(client);
         }
-        if self.ending == Some(Ending::Retired) {
+        if self.ending == Some(Ending::Retired)
+            || self.kernel.running().is_some_and(Kernel::is_last)
+        {
             return self.refuse(client);
         }
         match op {
@@ -54,8 +59,12 @@ impl Session {
             op @ (Op::Observe { .. } | Op::ClearOutput(_)) => self.answer_op(client, op),
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
-                if matches!(self.kernel, KernelSlot::Absent) {
-                    self.start_kernel(launch, None);
+                match &mut self.kernel {
+                    KernelSlot::Absent => self.start_kernel(launch, None),
+                    KernelSlot::Remains(remains) => {
+                        remains.wish = remains.wish.take().or(launch);
+                    }
+                    _ => {}
                 }
             }
             Op::RestartKernel => self.restart(client, launch).await,
@@ -85,6 +94,8 @@ impl Session {
             Op::Submit(submission) => self.submit(client, submission),
             Op::InputReply { value } => self.input_reply(client, &value),
             Op::ClearOutput(which) => self.clear_output(client, which),
+            Op::Comm(comm) => self.comm_from_client(client, &comm),
+            Op::Ask(question) => self.ask(client, &question),
             Op::GetArtifact {
                 artifact_id,
                 req_id,
@@ -132,7 +143,7 @@ impl Session {
                 &json!({"exec_id": exec.to_string()}),
             );
             // Resolved first: a worker that replaces this one must not ask again.
-            self.after_commit(Effect::Input(Box::new(message)));
+            self.after_commit(Effect::Send(Channel::Stdin, Box::new(message)));
             Some(())
         });
         let frame = Frame::InputAck {
@@ -190,6 +201,8 @@ impl Session {
         let unused = self.feed.readers() == 0
             && self.queue.is_empty()
             && self.running.is_none()
+            && self.foreign.is_empty()
+            && self.questions.deadline().is_none()
             && self.waiting.is_empty()
             && self
                 .kernel

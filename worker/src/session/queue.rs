@@ -14,12 +14,14 @@ use tokio::time::Instant;
 
 use super::{
     Session,
+    foreign::Foreign,
     kernel::{Kernel, KernelSlot},
+    reply::ExecuteReply,
     store::Effect,
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Change, Channel, NewExecution, Row, Status, StoredExecution, StoredRow, now},
+    journal::{Change, Channel, Loaded, NewExecution, REPLY, Row, Status, StoredRow, now},
 };
 
 /// A cell that waits.
@@ -52,6 +54,8 @@ pub(super) struct Running {
     pub(super) execution_count: Option<i64>,
     /// The prompt it waits at.
     pub(super) prompt: Option<Prompt>,
+    /// A prompt whose answer may have died with the worker that sent it.
+    pub(super) unanswered: Option<Prompt>,
     /// Whether an earlier worker sent it, and any sign of it was journaled since.
     pub(super) adopted: Option<SignOfLife>,
 }
@@ -77,16 +81,14 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt that a journaled request shows; `None` once it is resolved.
+    /// The prompt that a journaled request shows.
     fn of(row: &StoredRow) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Shown {
             prompt: String,
             password: bool,
         }
-        let shown: Shown = serde_json::from_str(&row.content)
-            .ok()
-            .filter(|_| row.msg_type == "tithon.input_request")?;
+        let shown: Shown = serde_json::from_str(&row.content).ok()?;
         // The kernel takes the first answer that comes, whatever it names as its parent.
         Some(Self {
             prompt: shown.prompt,
@@ -96,15 +98,6 @@ impl Prompt {
     }
 }
 
-/// How the kernel says a cell ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ExecuteReply {
-    /// `ok`, `error` or `aborted`.
-    pub(super) status: String,
-    /// The kernel's count.
-    pub(super) execution_count: Option<i64>,
-}
-
 /// Whether a row is the `idle` of its execution.
 pub(super) fn is_idle(row: &Row) -> bool {
     row.msg_type == "status" && row.content.as_str().contains("\"idle\"")
@@ -112,10 +105,21 @@ pub(super) fn is_idle(row: &Row) -> bool {
 
 impl Session {
     /// Rebuilds queue and running cell from the journal's open executions.
-    pub(super) fn restore_queue(&mut self, open: Vec<StoredExecution>, prompt: Option<&StoredRow>) {
-        for execution in open {
-            if execution.status == Status::Running.name() {
+    pub(super) fn restore_queue(&mut self, loaded: Loaded) {
+        let (prompt, unanswered) = (loaded.prompt.as_ref(), loaded.unanswered.as_ref());
+        let reply: Option<(String, ExecuteReply)> = loaded
+            .meta
+            .get(REPLY)
+            .and_then(|reply| serde_json::from_str(reply).ok());
+        for execution in loaded.open {
+            if execution.is_foreign() {
+                self.foreign.extend(Foreign::restore(&execution));
+            } else if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
+                let reply = reply
+                    .as_ref()
+                    .filter(|(exec, _)| *exec == execution.exec.to_string())
+                    .map(|(_, reply)| reply.clone());
                 self.running = Some(Running {
                     exec: execution.exec,
                     batch: execution.batch,
@@ -124,11 +128,16 @@ impl Session {
                     stop_on_error: execution.stop_on_error,
                     msg_id: execution.kernel_msg_id.unwrap_or_default(),
                     started: execution.started_at.unwrap_or_else(now),
-                    reply: None,
-                    idle: false,
-                    barrier: None,
+                    barrier: reply
+                        .is_some()
+                        .then(|| Instant::now() + self.settings.idle_barrier),
+                    reply,
+                    idle: loaded.running_idle,
                     execution_count: None,
-                    prompt: prompt.and_then(Prompt::of),
+                    prompt: prompt
+                        .filter(|row| row.msg_type == "tithon.input_request")
+                        .and_then(Prompt::of),
+                    unanswered: unanswered.and_then(Prompt::of),
                     adopted: Some(if seen {
                         SignOfLife::Seen
                     } else {
@@ -147,7 +156,7 @@ impl Session {
         }
     }
 
-    /// Queues cells; the client hears of it once they are durable.
+    /// Queues cells; the client hears of it once they are durable (I1).
     pub(super) fn submit(&mut self, client: ClientId, submission: Submission) {
         if let Some(reason) = &self.stalled {
             let message = format!("nothing was queued: the journal cannot be written ({reason})");
@@ -215,34 +224,20 @@ impl Session {
     pub(super) fn start_next(&mut self) {
         while self.running.is_none() {
             let dead = match &self.kernel {
-                KernelSlot::Running(kernel) if kernel.ready => false,
+                KernelSlot::Running(kernel) if kernel.ready && kernel.end.is_none() => false,
                 KernelSlot::Dead { .. } => true,
                 _ => return,
             };
+            if !self.queue.is_empty() && !self.foreign.is_empty() {
+                return self.wait_for_others();
+            }
             let Some(next) = self.queue.pop_front() else {
                 return;
             };
             let ts = now();
-            let msg_id = format!("tithon-{}_{}", self.place.key, next.exec);
-            if dead {
-                self.change(Change::Started {
-                    exec: next.exec,
-                    kernel_msg_id: None,
-                    ts,
-                });
-                self.row(Some(next.exec), "tithon.started", &json!({"ts": ts}));
-            } else {
-                let kernel_msg_id = Some(msg_id.clone());
-                self.change(Change::Started {
-                    exec: next.exec,
-                    kernel_msg_id,
-                    ts,
-                });
-                self.row(
-                    Some(next.exec),
-                    "tithon.started",
-                    &json!({"ts": ts, "kernel_msg_id": msg_id}),
-                );
+            let msg_id = self.execute_msg_id(next.exec);
+            self.note_started(next.exec, (!dead).then(|| msg_id.clone()), ts);
+            if !dead {
                 self.after_commit(Effect::Execute(next.exec));
             }
             self.running = Some(Running {
@@ -258,12 +253,28 @@ impl Session {
                 barrier: None,
                 execution_count: None,
                 prompt: None,
+                unanswered: None,
                 adopted: None,
             });
             if dead {
-                self.running_died(None);
+                self.refuse_running();
             }
         }
+    }
+
+    /// Journals that an execution starts; without a `msg_id` where there is no kernel to send it to.
+    pub(super) fn note_started(&mut self, exec: ExecId, kernel_msg_id: Option<String>, ts: f64) {
+        let mut started = json!({"ts": ts});
+        if let Some(msg_id) = &kernel_msg_id {
+            started["kernel_msg_id"] = msg_id.as_str().into();
+        }
+        self.change(Change::Started {
+            exec,
+            kernel_msg_id,
+            ts,
+        });
+        self.row(Some(exec), "tithon.started", &started);
+        self.requests.started(exec);
     }
 
     /// Sends the running cell to the kernel, its start being journaled.
@@ -292,8 +303,15 @@ impl Session {
     pub(super) fn replied(&mut self, reply: ExecuteReply) {
         let barrier = Instant::now() + self.settings.idle_barrier;
         if let Some(running) = &mut self.running {
+            // Its message is read once: a worker that replaces this one before the cell is over must
+            // know what it said.
+            let value = serde_json::to_string(&(running.exec.to_string(), &reply));
             running.reply = Some(reply);
             running.barrier = Some(barrier);
+            self.change(Change::Meta {
+                key: REPLY,
+                value: value.unwrap_or_default(),
+            });
         }
         self.finish_if_complete();
     }
@@ -316,6 +334,10 @@ impl Session {
 
     /// Ends the running cell with what is known of its end.
     pub(super) fn finish_running(&mut self) {
+        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
+            return;
+        };
+        self.journal_missing(exec);
         let Some(running) = &self.running else {
             return;
         };
@@ -324,40 +346,14 @@ impl Session {
             .get(&running.exec)
             .is_some_and(super::store::LiveFold::has_error);
         let known = running.reply.clone();
-        let reply = known.unwrap_or_else(|| ExecuteReply {
-            // A reply that was lost with its worker: what was printed tells how the cell ended.
-            status: if failed { "error" } else { "ok" }.to_owned(),
-            execution_count: running.execution_count,
-        });
-        let status = if reply.status == "ok" {
-            Status::Done
-        } else {
-            Status::Error
-        };
-        self.end_running(status, &reply.status, reply.execution_count, Some(now()));
-        self.start_next();
-    }
-
-    /// Ends the running cell because its kernel is gone.
-    pub(super) fn running_died(&mut self, how: Option<&str>) {
-        let Some(exec) = self.running.as_ref().map(|running| running.exec) else {
-            return;
-        };
-        let how = how.map(|how| format!("; {how}")).unwrap_or_default();
-        self.row(
-            Some(exec),
-            "error",
-            &json!({
-                "tithon_scope": "cell",
-                "ename": "KernelDied",
-                "evalue": format!("the kernel died during execution (crash, OOM-kill, or os._exit{how})"),
-                "traceback": [
-                    format!("KernelDied: the kernel process exited during execution{how}."),
-                    "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue.",
-                ],
-            }),
+        let reply = known.unwrap_or_else(|| ExecuteReply::guess(failed, running.execution_count));
+        self.end_running(
+            reply.ended(),
+            &reply.status,
+            reply.execution_count,
+            Some(now()),
         );
-        self.end_running(Status::Error, "error", None, Some(now()));
+        self.start_next();
     }
 
     /// Ends everything that runs or waits because its kernel is replaced or gone for good.
@@ -366,6 +362,7 @@ impl Session {
             let ts = now();
             self.end_running(Status::Orphaned, Status::Orphaned.name(), None, Some(ts));
         }
+        self.foreign_orphaned();
         for queued in std::mem::take(&mut self.queue) {
             self.end(
                 queued.exec,
@@ -377,7 +374,7 @@ impl Session {
         }
     }
 
-    fn end_running(
+    pub(super) fn end_running(
         &mut self,
         status: Status,
         word: &str,
@@ -417,7 +414,7 @@ impl Session {
         }
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         exec: ExecId,
         status: Status,
@@ -455,20 +452,24 @@ impl Session {
     /// Looks whether a cell that an earlier worker started ever reached the kernel, now that the
     /// kernel is known to be free.
     pub(super) fn kernel_is_free(&mut self) {
+        self.others_are_done();
         let Some(running) = self
             .running
             .as_mut()
-            .filter(|running| running.adopted.is_some() && running.reply.is_none())
+            .filter(|running| running.adopted.is_some())
         else {
             return;
         };
+        let recorded = self
+            .kernel
+            .running()
+            .is_some_and(Kernel::records_everything);
+        if running.reply.is_some() && !recorded {
+            // Its `idle` may still be on its way.
+            return;
+        }
         match running.adopted.take() {
-            Some(SignOfLife::None)
-                if self
-                    .kernel
-                    .running()
-                    .is_some_and(Kernel::records_everything) =>
-            {
+            Some(SignOfLife::None) if recorded => {
                 let exec = running.exec;
                 self.send_execute(exec);
             }

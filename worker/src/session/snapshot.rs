@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 use tithon_ipc::{ids::Seq, json};
 
-use super::Session;
+use super::{Session, store::Effect};
 use crate::{
     client::{Answer, ClientId},
     journal::StoredExecution,
@@ -27,7 +27,12 @@ impl Session {
             // Also for a cursor of another history: it would be deaf until the journal got there.
             self.last_ticket += 1;
             self.snapshots.insert(self.last_ticket, client);
-            self.journal.snapshot(self.last_ticket);
+            if self.pending.is_empty() || self.stalled.is_some() {
+                self.journal.snapshot(self.last_ticket);
+            } else {
+                // What the snapshot says of the kernel is to be what the journal says at its seq.
+                self.after_commit(Effect::Snapshot(self.last_ticket));
+            }
         } else {
             self.answer(
                 client,

@@ -12,10 +12,11 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use super::{
     Session,
     kernel::{Capture, KernelSlot},
+    queue::Prompt,
     store::Effect,
 };
 use crate::{
-    journal::{Change, Channel, Row, Traffic},
+    journal::{Change, Channel, GREETED, PROMPT_OPEN, Row, Traffic},
     kernel::spool::{
         Record, SpoolError, SpoolPosition, SpoolReader, StdinOutcome, StreamName, StreamRecord,
     },
@@ -80,6 +81,8 @@ pub(super) struct Spool {
     free: bool,
     /// Whether what a dead kernel left was put in order.
     finished: bool,
+    /// Whether the kernel ended in an orderly way.
+    took_leave: bool,
 }
 
 impl Spool {
@@ -107,13 +110,21 @@ impl Spool {
             answered: false,
             free: false,
             finished: false,
+            took_leave: false,
         })
     }
 
-    /// The kernel has answered a question of ours, on shell or elsewhere.
-    pub(super) fn kernel_answered(&mut self, on_shell: bool) {
+    /// The kernel has answered a question of ours.
+    pub(super) fn kernel_answered(&mut self) {
         self.answered = true;
-        self.free |= on_shell;
+        self.more = true;
+    }
+
+    /// The spool says that the shell is done with a question of ours. Only there it is certain that all
+    /// it did before is recorded too: on a full disk records wait in the kernel, and a reply over zmq
+    /// overtakes them.
+    pub(super) fn shell_was_free(&mut self) {
+        self.free = true;
         self.more = true;
     }
 
@@ -125,6 +136,11 @@ impl Spool {
     /// When to read next, if there may be anything to read.
     fn read_due(&self) -> Option<Instant> {
         self.more.then(|| self.pace.due().unwrap_or(self.pace.last))
+    }
+
+    /// Whether the kernel ended in an orderly way.
+    pub(super) fn took_leave(&self) -> bool {
+        self.took_leave
     }
 
     /// The offset behind the last record read.
@@ -141,10 +157,14 @@ impl Spool {
 }
 
 impl KernelSlot {
-    fn spool_mut(&mut self) -> Option<&mut Spool> {
-        match &mut self.running_mut()?.capture {
-            Capture::Spool(spool) => Some(spool),
-            Capture::Zmq => None,
+    pub(super) fn spool_mut(&mut self) -> Option<&mut Spool> {
+        match self {
+            Self::Remains(remains) => Some(&mut remains.spool),
+            Self::Running(kernel) => match &mut kernel.capture {
+                Capture::Spool(spool) => Some(spool),
+                Capture::Zmq => None,
+            },
+            _ => None,
         }
     }
 
@@ -225,11 +245,12 @@ impl Session {
             .as_ref()
             .map(|running| running.msg_id.clone())
             .unwrap_or_default();
-        let Some(kernel) = self.kernel.running_mut() else {
-            return;
+        let ended = match &self.kernel {
+            KernelSlot::Remains(_) => true,
+            KernelSlot::Running(kernel) => kernel.end.is_some(),
+            _ => false,
         };
-        let ended = kernel.end.is_some();
-        let Capture::Spool(spool) = &mut kernel.capture else {
+        let Some(spool) = self.kernel.spool_mut() else {
             return;
         };
         if ended && !spool.finished {
@@ -242,7 +263,7 @@ impl Session {
             return;
         }
         if ended {
-            return self.kernel_gone();
+            return self.end_is_read();
         }
         if spool.answered && !spool.greeted {
             // The launcher could not take its hooks: this is a plain kernel.
@@ -251,13 +272,50 @@ impl Session {
         }
         let free = std::mem::take(&mut spool.free);
         self.check_ready();
+        self.ask_again();
         if free {
             self.kernel_is_free();
         }
     }
 
+    /// Everything that a kernel whose process is over has said is taken in.
+    fn end_is_read(&mut self) {
+        if matches!(self.kernel, KernelSlot::Remains(_)) {
+            self.remains_read();
+        } else {
+            self.kernel_gone();
+        }
+    }
+
+    /// Shows a prompt again whose answer died with the worker that was to send it. If the kernel
+    /// got it after all, it will say so in a moment, and drops a second one.
+    fn ask_again(&mut self) {
+        let unanswered = self
+            .running
+            .as_mut()
+            .and_then(|running| Some((running.exec, running.unanswered.take()?)));
+        if let Some((exec, prompt)) = unanswered {
+            self.show_prompt(exec, prompt);
+        }
+    }
+
+    /// Journals a prompt and waits for its answer.
+    pub(super) fn show_prompt(&mut self, exec: ExecId, prompt: Prompt) {
+        self.row(
+            Some(exec),
+            "tithon.input_request",
+            &json!({"exec_id": exec.to_string(), "prompt": prompt.prompt, "password": prompt.password}),
+        );
+        if let Some(running) = &mut self.running {
+            running.prompt = Some(prompt);
+        }
+    }
+
     fn spool_failed(&mut self, err: &SpoolError) {
         tracing::error!("failed to {err}");
+        if matches!(self.kernel, KernelSlot::Remains(_)) {
+            return self.remains_read();
+        }
         self.notice(&format!(
             "failed to {err}: output is read over zmq from here on; `tithon restart` gives a kernel with a new spool"
         ));
@@ -285,7 +343,11 @@ impl Session {
             Record::Control(frames) => self.kernel_messages(Channel::Control, frames),
             Record::StdinRequest(frames) => self.kernel_messages(Channel::Stdin, frames),
             Record::StdinEnd(StdinOutcome::Answered | StdinOutcome::Abandoned) => {
-                self.prompt_ended()
+                if let Some(running) = &mut self.running {
+                    running.unanswered = None;
+                }
+                self.prompt_open(None);
+                self.prompt_ended();
             }
             Record::Stream(stream) => self.streamed(&stream),
             Record::Hello(hello) => {
@@ -294,11 +356,21 @@ impl Session {
                     ipykernel = hello.ipykernel,
                     "the kernel records everything"
                 );
+                let pid = self.kernel.pid().unwrap_or_default().to_string();
+                self.greeted = Some(pid.clone());
+                self.change(Change::Meta {
+                    key: GREETED,
+                    value: pid,
+                });
                 if let Some(spool) = self.kernel.spool_mut() {
                     spool.greeted = true;
                 }
             }
-            Record::Bye => {}
+            Record::Bye => {
+                if let Some(spool) = self.kernel.spool_mut() {
+                    spool.took_leave = true;
+                }
+            }
             Record::Gap { writes, bytes } => self.gap(Some(writes), bytes, "the disk was full"),
             Record::Hole { from, to, writes } => self.gap(
                 writes,
@@ -310,7 +382,7 @@ impl Session {
 
     /// Text that the program wrote, under a header that only we could have made.
     fn streamed(&mut self, stream: &StreamRecord) {
-        let exec = self.exec_of(&stream.parent);
+        let exec = self.shown_for(&stream.parent, "");
         let name = match stream.name {
             StreamName::Stdout => "stdout",
             StreamName::Stderr => "stderr",
@@ -358,9 +430,17 @@ impl Session {
         }
     }
 
+    /// Notes whether the kernel waits for an answer of the running cell's prompt.
+    pub(super) fn prompt_open(&mut self, exec: Option<ExecId>) {
+        self.change(Change::Meta {
+            key: PROMPT_OPEN,
+            value: exec.map(|exec| exec.to_string()).unwrap_or_default(),
+        });
+    }
+
     /// Output that is gone for good, said where it is missing.
     fn gap(&mut self, writes: Option<u64>, bytes: u64, why: &str) {
-        let exec: Option<ExecId> = self.running.as_ref().map(|running| running.exec);
+        let exec = self.current_execution();
         let writes = writes
             .map(|writes| format!("{writes} writes, "))
             .unwrap_or_default();

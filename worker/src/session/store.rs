@@ -1,5 +1,6 @@
 //! From what happens to what is committed, and from commits to folds and published events.
 
+use serde_json::json;
 use tithon_ipc::{
     client::Event,
     ids::{ExecId, Seq},
@@ -13,8 +14,8 @@ use crate::{
     client::{Answer, ClientId},
     fold::Fold,
     journal::{
-        Change, Channel, Content, EventFrame, JournalEvent, Loaded, Row, StoredFold, StoredRow,
-        Traffic, Transaction, now,
+        Change, Channel, Content, EventFrame, JournalEvent, Loaded, NUMBERING, Row, StoredFold,
+        StoredRow, Traffic, Transaction, now,
     },
     kernel::spool::SpoolPosition,
 };
@@ -26,8 +27,10 @@ pub(super) enum Effect {
     Answer(ClientId, Answer),
     /// Send the cell to the kernel: its start is journaled.
     Execute(ExecId),
-    /// Send the answer of a prompt to the kernel.
-    Input(Box<Message>),
+    /// Send a message to the kernel: the answer of a prompt, or a client's comm.
+    Send(Channel, Box<Message>),
+    /// Read the executions for a client's snapshot.
+    Snapshot(u64),
     /// Let go of what the spool holds before this position.
     Release(SpoolPosition),
 }
@@ -71,7 +74,7 @@ impl LiveFold {
 
 impl Session {
     /// Takes up what the journal holds of a session that ran before.
-    pub(super) fn restore(&mut self, loaded: Loaded) {
+    pub(super) fn restore(&mut self, mut loaded: Loaded) {
         for execution in &loaded.open {
             self.folds.insert(
                 execution.exec,
@@ -95,11 +98,16 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
-        self.displays = loaded.displays;
-        self.restore_queue(loaded.open, loaded.prompt.as_ref());
+        self.comms.restore(&loaded.comms);
+        self.requests.restore(
+            std::mem::take(&mut loaded.foreign_requests),
+            loaded.last_started_exec,
+        );
         if !loaded.unfolded.is_empty() {
             self.folds_due = Some(Instant::now() + LATE_FOLD_INTERVAL);
         }
+        self.displays.clone_from(&loaded.displays);
+        self.restore_queue(loaded);
     }
 
     /// Adds an event of ours.
@@ -125,6 +133,7 @@ impl Session {
         self.last_seq += 1;
         row.seq = self.last_seq;
         if let Some(exec) = row.shown_under()
+            && row.touches_fold()
             && !self.folds.contains_key(&exec)
             && !self.pending.wanted_folds.contains(&exec)
         {
@@ -164,10 +173,40 @@ impl Session {
         {
             return;
         }
+        self.journal_numbering();
         let transaction = std::mem::take(&mut self.pending);
         self.in_flight
             .push_back(std::mem::take(&mut self.pending_effects));
         self.journal.commit(transaction);
+    }
+
+    /// What has come is committed with the messages themselves: what dies with this worker is missing.
+    fn journal_numbering(&mut self) {
+        if self.numbering != self.journaled_numbering {
+            self.journaled_numbering.clone_from(&self.numbering);
+            self.change(Change::Meta {
+                key: NUMBERING,
+                value: serde_json::to_string(&self.numbering).unwrap_or_default(),
+            });
+        }
+    }
+
+    /// Says, where a cell ends, how many of the kernel's messages never came.
+    pub(super) fn journal_missing(&mut self, exec: ExecId) {
+        let missing = self.numbering.missing();
+        if missing == 0 {
+            return;
+        }
+        let text = format!(
+            "[tithon: {missing} messages of the kernel did not arrive before this point: zmq dropped them, or they \
+             were another client's]\n"
+        );
+        tracing::warn!(missing, "messages of the kernel did not arrive");
+        self.row(
+            Some(exec),
+            "stream",
+            &json!({"name": "stderr", "text": text, "tithon_scope": "cell"}),
+        );
     }
 
     pub(super) fn journal_event(&mut self, event: JournalEvent) {
@@ -210,11 +249,13 @@ impl Session {
             match effect {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
-                Effect::Input(message) => self.send(Channel::Stdin, *message),
+                Effect::Send(channel, message) => self.send(channel, *message),
+                Effect::Snapshot(ticket) => self.journal.snapshot(ticket),
                 Effect::Release(position) => self.release_spool(&position),
             }
         }
         self.finish_if_complete();
+        self.finish_foreign();
         self.forget_folds();
     }
 
@@ -225,6 +266,7 @@ impl Session {
         };
         if queue::is_idle(row) {
             self.idle_applied(exec);
+            self.foreign_idle(exec);
         }
         if let Some(live) = self.folds.get_mut(&exec)
             && row.msg_type != "status"
@@ -244,7 +286,7 @@ impl Session {
         }
     }
 
-    /// Stores every fold whose stored form lags, as of what is applied.
+    /// Stores every fold whose stored form lags, as of what is applied (I5).
     pub(super) fn store_folds(&mut self) {
         self.folds_due = None;
         for (exec, live) in &mut self.folds {
@@ -266,14 +308,17 @@ impl Session {
             return;
         }
         let running = self.running.as_ref().map(|running| running.exec);
-        let queue = &self.queue;
+        let (queue, foreign) = (&self.queue, &self.foreign);
         self.folds.retain(|exec, live| {
-            live.dirty || Some(*exec) == running || queue.iter().any(|queued| queued.exec == *exec)
+            live.dirty
+                || Some(*exec) == running
+                || queue.iter().any(|queued| queued.exec == *exec)
+                || foreign.iter().any(|open| open.exec == *exec)
         });
     }
 }
 
-/// The event as clients see it; its text is only built when somebody reads it.
+/// The event as clients see it, live as in a replay (I6); its text is only built when somebody reads it.
 fn frame_of(row: &Row, wanted: bool) -> Option<EventFrame> {
     if !wanted {
         return Some(EventFrame {

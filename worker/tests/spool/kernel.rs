@@ -1,21 +1,20 @@
-//! Real kernels under the launcher, a Jupyter client beside them, and the environment both run in.
+//! Real kernels under the launcher, and a Jupyter client beside them.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tithon_worker::kernel::launcher;
 use tithon_worker::kernel::spool::{Record, SpoolPosition, SpoolReader};
+
+use crate::python::{Environment, IPYKERNEL_6, PYTHON};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -28,32 +27,13 @@ pub(crate) enum Ipykernel {
     Lent,
 }
 
-/// The interpreter of a venv under `target/`, made on first use.
-fn python(ipykernel: Ipykernel) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let (name, requirements) = match ipykernel {
-        Ipykernel::V7 | Ipykernel::Lent => ("python", "tests/requirements.txt"),
-        Ipykernel::V6 => ("python-ipykernel6", "tests/requirements-ipykernel6.txt"),
-    };
-    let wanted = fs::read_to_string(root.join(requirements)).unwrap();
-    let venv = root.join("target/test-env").join(name);
-    fs::create_dir_all(venv.parent().unwrap()).unwrap();
-    let lock = File::create(venv.with_extension("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    let stamp = venv.join("requirements.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return venv.join("bin/python");
+impl Ipykernel {
+    fn environment(self) -> Environment {
+        match self {
+            Self::V7 | Self::Lent => PYTHON,
+            Self::V6 => IPYKERNEL_6,
+        }
     }
-    eprintln!("making {} from {requirements}", venv.display());
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    run(Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(root.join(requirements)));
-    fs::write(stamp, wanted).unwrap();
-    venv.join("bin/python")
 }
 
 /// A kernel with a spool and a client; both end with it.
@@ -75,7 +55,7 @@ impl Kernel {
     /// spool is wherever it leaves `TITHON_SPOOL`.
     pub(crate) fn with(ipykernel: Ipykernel, change: impl FnOnce(&mut Command, &Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("spool").tempdir().unwrap();
-        let python = python(ipykernel);
+        let python = ipykernel.environment().interpreter();
         let connection = dir.path().join("kernel.json");
         let socket = dir.path().join("k");
         fs::write(
@@ -209,8 +189,7 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        let group = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let _gone = killpg(group, Signal::SIGKILL);
+        let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _gone = self.client.kill();
         let _reaped = (self.child.wait(), self.client.wait());
     }
@@ -249,6 +228,10 @@ pub(crate) fn read_until(
 
 /// Waits for the reader's descriptor, a while at most.
 pub(crate) fn wait_for_more(reader: &SpoolReader) {
-    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(5000_u16)).unwrap();
+    let mut fds = [PollFd::new(reader, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&limit)).unwrap();
 }

@@ -3,11 +3,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking and says what it skips"
+    reason = "a test fails by panicking and says what it skips or makes"
 )]
 
 mod faults;
 mod kernel;
+#[path = "../../../tests/harness/python.rs"]
+mod python;
 
 use std::os::unix::process::ExitStatusExt as _;
 

@@ -128,6 +128,15 @@ class SpooledOutStream(OutStream):
         finally:
             _derived.sending = False
 
+    def forget_in_child(self):
+        """Drop, in a forked child, what the parent has written and will publish itself: else both do."""
+        # Another thread of the parent may have held it: nobody is left to release it.
+        self._buffer_lock = threading.RLock()
+        for discard in ("_rotate_buffers", "_flush_buffer"):  # ipykernel 7 and later 6, earlier 6
+            if hasattr(self, discard):
+                getattr(self, discard)()
+                return
+
     # -- fd 1 and 2
 
     def _setup_stream_redirects(self, name):
@@ -221,9 +230,16 @@ def install(spool):
     kernelapp.IOPubThread = SpooledIOPubThread
     kernelbase.Kernel._input_request = _spooled_input_request(spool, kernelbase.Kernel._input_request)
     _write_crashes_to(os.path.join(spool.directory, "crash.log"))
+    os.register_at_fork(after_in_child=_forget_streams_in_child)
     # Registered first, so run last: after the sockets are closed and everything else has had its say.
     atexit.register(_close, spool, os.getpid())
     return SpooledKernelApp
+
+
+def _forget_streams_in_child():
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, SpooledOutStream):
+            stream.forget_in_child()
 
 
 def _close(spool, pid):

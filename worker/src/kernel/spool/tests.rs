@@ -1,13 +1,12 @@
 //! The reader over files written here, byte by byte.
 
 use std::fs;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use super::format::*;
@@ -420,8 +419,12 @@ fn a_directory_that_comes_later_is_watched_from_the_start() {
     fs::write(spool.join("new"), &script.bytes).unwrap();
     fs::rename(spool.join("new"), segment::path(&spool, 0)).unwrap();
 
-    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
+    let mut fds = [PollFd::new(&reader, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1);
     assert_eq!(said(&all(&mut reader)), "p:x");
 }
 

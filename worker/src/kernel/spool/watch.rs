@@ -1,34 +1,35 @@
 //! Tells when a spool directory may hold more: inotify on its segments' names and sizes.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 
-pub(super) struct Watch(Inotify);
+pub(super) struct Watch(OwnedFd);
 
 impl Watch {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        inotify.add_watch(
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        inotify::add_watch(
+            &inotify,
             dir,
-            AddWatchFlags::IN_MODIFY
-                | AddWatchFlags::IN_MOVED_TO
-                | AddWatchFlags::IN_ONLYDIR
-                | AddWatchFlags::IN_DONT_FOLLOW,
+            WatchFlags::MODIFY
+                | WatchFlags::MOVED_TO
+                | WatchFlags::ONLYDIR
+                | WatchFlags::DONT_FOLLOW,
         )?;
         Ok(Self(inotify))
     }
 
     /// Forgets what was reported so far; to be called before looking, never after.
     pub(super) fn drain(&self) -> io::Result<()> {
+        let mut events = [0; 4096];
         loop {
-            match self.0.read_events() {
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => {}
+            match rustix::io::read(&self.0, &mut events) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -5,8 +5,7 @@ use std::os::unix::fs::symlink;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::ground::{Ground, jupyter, script, text};
 use crate::python::error::{PythonError, Unusable};
@@ -232,7 +231,7 @@ fn one_that_hangs_is_killed_with_its_children_when_its_time_is_over() {
     let mut ground = Ground::new();
     // Its child holds the pipe open for as long as it lives.
     let pipe = ground.project("pipe");
-    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let (send, all_dead) = mpsc::channel();
     let reader = std::thread::spawn(move || send.send(fs::read_to_string(pipe).unwrap()).unwrap());
     script(

@@ -8,20 +8,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
+use super::environment;
 use crate::python::error::PythonError;
 use crate::python::find::{self, Chosen};
 use crate::python::{Launch, Limits, Wish, choose_within, path};
 
-/// Pinned, so that what we compare ourselves with changes when we say so.
-const REQUIREMENTS: [&str; 4] = [
-    "ipykernel==6.29.5",
-    "jupyter-client==8.6.3",
-    "jupyter-core==5.7.2",
-    "uv==0.8.0",
-];
 /// Variables that choose a Python or change one; what is left (PATH, proxies, package indexes) is
 /// the machine's.
 const PERSONAL: [&str; 6] = [
@@ -176,40 +169,7 @@ pub(super) fn kernelspec(data: &Path, name: &str, kernel_json: &str) -> PathBuf 
     dir
 }
 
-/// The shared environment's root, made under `target/` by whichever test comes first.
+/// The shared environment's root.
 pub(super) fn jupyter() -> PathBuf {
-    let executable = std::env::current_exe().expect("our path");
-    let target = executable
-        .ancestors()
-        .nth(3)
-        .expect("target/<profile>/deps/<test>");
-    let prepared = target.join("python-tests");
-    fs::create_dir_all(&prepared).expect("a directory");
-    let lock = fs::File::create(prepared.join("lock")).expect("a lock file");
-    let _held = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .expect("the lock");
-    let venv = prepared.join("jupyter");
-    let receipt = venv.join("requirements.txt");
-    let wanted = REQUIREMENTS.join("\n");
-    if fs::read_to_string(&receipt).is_ok_and(|made_of| made_of == wanted) {
-        return venv;
-    }
-    let ground = Ground::new();
-    let run = |command: &mut Command| {
-        let output = command.env_remove("PYTHONPATH").output().expect("to run");
-        assert!(
-            output.status.success(),
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    run(Command::new(ground.python3())
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    run(Command::new(venv.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(REQUIREMENTS));
-    fs::write(receipt, wanted).expect("a receipt");
-    venv
+    environment::PYTHON.root()
 }

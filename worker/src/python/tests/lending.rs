@@ -209,10 +209,8 @@ fn a_maker_that_never_ends_is_waited_for_only_so_long() {
         lend::name(&ground.interpreter().unwrap().python)
     ));
     fs::create_dir_all(ground.envs()).unwrap();
-    let file = fs::File::create(&lock).unwrap();
-    let held = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .unwrap();
+    let held = fs::File::create(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let limits = Limits {
         build: Duration::from_millis(300),
         ..Limits::default()

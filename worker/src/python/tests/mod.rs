@@ -2,6 +2,8 @@
 //! `python3` (3.9 or newer, with pip) on PATH and a package index.
 
 mod choice;
+#[path = "../../../../tests/harness/python.rs"]
+mod environment;
 mod ground;
 mod jupyter;
 mod kernelspecs;

@@ -1,0 +1,290 @@
+//! A home of its own with a real supervisor, and the means to hurt what runs in it. Whatever carries the
+//! home in its environment ends with it.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tithon_ipc::{client::Connection as Client, paths};
+
+/// Everything a test waits for comes within this time, or never.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Home {
+    /// Logs and side logs: never on the disk that is filled.
+    pub(crate) scratch: PathBuf,
+    root: PathBuf,
+    path: String,
+    mounted: bool,
+    keep: bool,
+    supervisor: Option<Child>,
+}
+
+impl Home {
+    /// A home below `scratch` with a supervisor; on a small disk of its own if that is wanted and allowed.
+    pub(crate) fn new(scratch: &Path, small_disk: bool) -> Self {
+        Self::with_python(scratch, small_disk, &python())
+    }
+
+    /// The same with another interpreter first on the path.
+    pub(crate) fn with_python(scratch: &Path, small_disk: bool, python: &Path) -> Self {
+        fs::create_dir_all(scratch).unwrap();
+        let disk = scratch.join("d");
+        fs::create_dir_all(&disk).unwrap();
+        let mount = || {
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]);
+            mount.arg(&disk).stderr(Stdio::null()).status()
+        };
+        let mounted = small_disk && mount().is_ok_and(|status| status.success());
+        let bin = python.parent().unwrap().display();
+        let mut home = Self {
+            scratch: scratch.to_owned(),
+            root: disk.join("h"),
+            path: format!("{bin}:{}", std::env::var("PATH").unwrap()),
+            mounted,
+            keep: false,
+            supervisor: None,
+        };
+        home.start_supervisor();
+        home
+    }
+
+    /// Whether its disk can be filled.
+    pub(crate) fn has_small_disk(&self) -> bool {
+        self.mounted
+    }
+
+    /// Leaves everything for a person to look at.
+    pub(crate) fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    pub(crate) fn start_supervisor(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.scratch.join("daemon.log"))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tithon"))
+            .arg("daemon")
+            .env("TITHON_HOME", &self.root)
+            .env("PATH", &self.path)
+            .env_remove("VIRTUAL_ENV")
+            .current_dir(&self.scratch)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.supervisor = Some(child);
+    }
+
+    pub(crate) fn kill_supervisor(&mut self) {
+        if let Some(mut child) = self.supervisor.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn supervisor_pid(&self) -> Option<i32> {
+        let child = self.supervisor.as_ref()?;
+        i32::try_from(child.id()).ok()
+    }
+
+    pub(crate) fn session(&self) -> PathBuf {
+        self.root.join("sessions/default")
+    }
+
+    pub(crate) fn worker_pid(&self) -> Option<i32> {
+        let record = fs::read(self.session().join("worker.json")).ok()?;
+        let record: Value = serde_json::from_slice(&record).ok()?;
+        let pid = i32::try_from(record["pid"].as_i64()?).ok()?;
+        self.is_ours(pid).then_some(pid)
+    }
+
+    pub(crate) fn kernel_pid(&self) -> Option<i32> {
+        let pid = fs::read_to_string(self.session().join("kernel.pid")).ok()?;
+        pid.parse().ok().filter(|pid| self.is_ours(*pid))
+    }
+
+    /// Whether a living process was started in this home.
+    fn is_ours(&self, pid: i32) -> bool {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mark = format!("TITHON_HOME={}", self.root.display());
+        environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == mark.as_bytes())
+    }
+
+    pub(crate) fn journal(&self) -> rusqlite::Result<Connection> {
+        let journal = Connection::open_with_flags(
+            self.session().join("journal.db"),
+            OpenFlags::SQLITE_OPEN_READ_WRITE,
+        )?;
+        journal.busy_timeout(Duration::from_secs(5))?;
+        Ok(journal)
+    }
+
+    /// Takes all the space there is.
+    pub(crate) fn fill_disk(&self) {
+        let mut ballast = File::create(self.root.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    pub(crate) fn free_disk(&self) {
+        fs::remove_file(self.root.join("ballast")).ok();
+    }
+
+    /// One attempt to reach the supervisor.
+    pub(crate) async fn connect(&self) -> Option<Client> {
+        connect(&self.root).await
+    }
+
+    /// `PATH` as everything in it has it.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// One attempt to reach the supervisor of a home.
+pub(crate) async fn connect(root: &Path) -> Option<Client> {
+    let home = paths::Home::at(root.to_owned());
+    let limit = Duration::from_secs(5);
+    tokio::time::timeout(limit, Client::open(&home))
+        .await
+        .ok()?
+        .ok()
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Again until nobody is left: a supervisor or worker may be starting another process.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        self.kill_supervisor();
+        loop {
+            let left: Vec<i32> = fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                .filter(|pid| self.is_ours(*pid))
+                .collect();
+            if left.is_empty() || Instant::now() > deadline {
+                break;
+            }
+            for pid in left {
+                signal(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.keep || std::thread::panicking() {
+            eprintln!("kept: {}", self.scratch.display());
+            return;
+        }
+        if self.mounted {
+            Command::new("umount")
+                .arg(self.scratch.join("d"))
+                .status()
+                .ok();
+        }
+        fs::remove_dir_all(&self.scratch).ok();
+    }
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        kill_process(pid, signal).ok();
+    }
+}
+
+/// Reads frames until one satisfies the condition; `None` when the connection ends or time is up.
+pub(crate) async fn until(
+    client: &mut Client,
+    limit: Duration,
+    wanted: impl Fn(&Value) -> bool,
+) -> Option<Value> {
+    let search = async {
+        loop {
+            let text = client.next().await.ok()??;
+            let frame = serde_json::from_str(&text).ok()?;
+            if wanted(&frame) {
+                return Some(frame);
+            }
+        }
+    };
+    tokio::time::timeout(limit, search).await.ok()?
+}
+
+/// Asks, on a connection of its own, until somebody answers.
+pub(crate) async fn ask(root: &Path, op: &Value, answer: &str) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if let Some(mut client) = connect(root).await
+            && client.send(op).await.is_ok()
+            && let Some(frame) = until(&mut client, Duration::from_secs(20), |frame| {
+                frame["op"] == answer
+            })
+            .await
+        {
+            return frame;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no {answer} came for {op}");
+}
+
+/// The session as a client sees it that attaches now.
+pub(crate) async fn snapshot(root: &Path) -> Value {
+    ask(root, &json!({"op": "attach"}), "snapshot").await
+}
+
+/// The interpreter of a venv under `target/`, made on first use.
+pub(crate) fn python() -> PathBuf {
+    venv("python", "tests/requirements.txt", &[])
+}
+
+/// A venv under `target/` with what a requirements file lists, and a command run in it once.
+pub(crate) fn venv(name: &str, requirements: &str, then: &[&str]) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let wanted = fs::read_to_string(root.join(requirements)).unwrap();
+    let venv = root.join("target/test-env").join(name);
+    fs::create_dir_all(venv.parent().unwrap()).unwrap();
+    let lock = File::create(venv.with_extension("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let python = venv.join("bin/python");
+    let stamp = venv.join("requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return fs::canonicalize(venv).unwrap().join("bin/python");
+    }
+    eprintln!("making {} from {requirements}", venv.display());
+    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&venv));
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+        ])
+        .arg(root.join(requirements)));
+    if !then.is_empty() {
+        run(Command::new(&python).args(then));
+    }
+    fs::write(stamp, wanted).unwrap();
+    fs::canonicalize(venv).unwrap().join("bin/python")
+}

@@ -1,0 +1,263 @@
+//! A TITHON_HOME for one test, the supervisors in it, and the end of everything that it started.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tithon_ipc::{
+    files::{KernelRecord, WorkerRecord},
+    ids::SessionId,
+    naming::session_dir,
+    paths,
+};
+
+use super::{Client, Journal, Output, PYTHON, Running, processes, until};
+
+/// Variables that choose a Python or steer Tithon; what is left (proxies, package indexes) is the
+/// machine's.
+const PERSONAL: [&str; 9] = [
+    "PYTHON",
+    "JUPYTER",
+    "CONDA",
+    "VIRTUAL_ENV",
+    "XDG_",
+    "IPYTHON",
+    "TITHON_",
+    "NOTIFY_SOCKET",
+    "LISTEN_",
+];
+
+/// How much of a log is shown when a test fails, in bytes.
+const LOG_SHOWN: usize = 2000;
+
+/// A home and everything that runs in it; all of it ends with the test.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: TempDir,
+    root: PathBuf,
+    environment: Vec<(String, String)>,
+    supervisor: Option<Child>,
+}
+
+impl Home {
+    /// A home nobody has used yet.
+    pub(crate) fn empty() -> Self {
+        // Short, and not below a TMPDIR of any length: sockets live in it.
+        let dir = tempfile::Builder::new()
+            .prefix("t")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let root = dir.path().join("h");
+        fs::create_dir(dir.path().join("work")).unwrap();
+        Self {
+            root,
+            dir,
+            environment: Vec::new(),
+            supervisor: None,
+        }
+    }
+
+    /// A home with a supervisor.
+    pub(crate) fn new() -> Self {
+        let mut home = Self::empty();
+        home.start();
+        home
+    }
+
+    /// A home whose supervisor, and workers, have these variables too.
+    pub(crate) fn with(environment: &[(&str, &str)]) -> Self {
+        let mut home = Self::empty();
+        for (name, value) in environment {
+            home.set(name, value);
+        }
+        home.start();
+        home
+    }
+
+    /// Uses another directory as TITHON_HOME; only before anything is started.
+    pub(crate) fn at(mut self, root: PathBuf) -> Self {
+        self.root = root;
+        self
+    }
+
+    /// Sets a variable for everything started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// TITHON_HOME.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where its paths are.
+    pub(crate) fn paths(&self) -> paths::Home {
+        paths::Home::at(self.root.clone())
+    }
+
+    /// A directory of the test's own, in which commands run.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// A command with the test's environment; the shared Python is first on PATH.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tithon"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if PERSONAL.iter().any(|personal| name.starts_with(personal)) {
+                command.env_remove(name);
+            }
+        }
+        let path = std::env::var("PATH").unwrap();
+        let environment = PYTHON.root();
+        command
+            .args(arguments)
+            .current_dir(self.work())
+            .env("PATH", format!("{}/bin:{path}", environment.display()))
+            .env("HOME", self.dir.path())
+            .env("TITHON_HOME", &self.root)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn tithon(&self, arguments: &[&str]) -> Output {
+        self.tithon_reading(arguments, b"")
+    }
+
+    /// Runs the program to its end with something to read.
+    pub(crate) fn tithon_reading(&self, arguments: &[&str], stdin: &[u8]) -> Output {
+        Running::start(self.command(arguments), stdin).finish()
+    }
+
+    /// Runs the program beside the test.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments), b"")
+    }
+
+    /// Starts a supervisor and waits until it serves.
+    pub(crate) fn start(&mut self) {
+        let mut supervisor = self
+            .command(&["daemon", "--log-level", "DEBUG"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let paths = self.paths();
+        until("the supervisor", || {
+            assert_eq!(supervisor.try_wait().unwrap(), None, "the supervisor ended");
+            let named = fs::read_to_string(paths.pid_file()).ok()?;
+            // The pid file comes after the socket: whoever reads it finds one that serves.
+            (named == supervisor.id().to_string()).then_some(())
+        });
+        self.supervisor = Some(supervisor);
+    }
+
+    /// The supervisor that the pid file names.
+    pub(crate) fn supervisor(&self) -> Option<i32> {
+        let pid = fs::read_to_string(self.paths().pid_file()).ok()?;
+        pid.parse().ok().filter(|pid| processes::is_alive(*pid))
+    }
+
+    /// `kill -9` to the supervisor, whoever started it.
+    pub(crate) fn kill_supervisor(&mut self) {
+        let pid = self.supervisor().unwrap();
+        assert!(processes::signal(pid, &self.root, Signal::KILL));
+        if let Some(mut started) = self.supervisor.take() {
+            started.wait().unwrap();
+        }
+        until("the supervisor's end", || {
+            (!processes::is_alive(pid)).then_some(())
+        });
+    }
+
+    /// A session's directory.
+    pub(crate) fn session(&self, name: &str) -> PathBuf {
+        let id = SessionId::parse(name).unwrap();
+        session_dir(&self.paths().sessions(), &id, None)
+    }
+
+    /// A session's journal.
+    pub(crate) fn journal(&self, name: &str) -> Journal {
+        Journal::open(&self.session(name))
+    }
+
+    /// The living worker of a session.
+    pub(crate) fn worker(&self, name: &str) -> Option<i32> {
+        let process = WorkerRecord::read(&self.session(name)).ok()?.process;
+        process.open().unwrap().map(|_| process.pid)
+    }
+
+    /// The living kernel of a session.
+    pub(crate) fn kernel(&self, name: &str) -> Option<i32> {
+        let process = KernelRecord::read(&self.session(name)).ok()?.process;
+        process.open().unwrap().map(|_| process.pid)
+    }
+
+    /// `kill -9` to a worker or kernel of this home; returns once it is gone.
+    pub(crate) fn kill(&self, pid: i32) {
+        assert!(self.signal(pid, Signal::KILL), "{pid} is not ours");
+        until("the process's end", || {
+            (!processes::is_alive(pid)).then_some(())
+        });
+    }
+
+    /// Sends a signal to a process of this home; `false` if there is none.
+    pub(crate) fn signal(&self, pid: i32, signal: Signal) -> bool {
+        processes::signal(pid, &self.root, signal)
+    }
+
+    /// A connection to the supervisor.
+    pub(crate) fn client(&self) -> Client {
+        Client::open(&self.paths().socket())
+    }
+
+    /// A connection attached to a session, and the snapshot or not.
+    pub(crate) fn attached(&self, session: &str, since: i64) -> Client {
+        let mut client = self.client();
+        client.attach(session, since);
+        client
+    }
+
+    fn show_logs(&self) {
+        let mut logs = vec![self.paths().log(), self.root.join("daemon.autostart.log")];
+        for entry in fs::read_dir(self.paths().sessions())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            logs.extend(["worker.log", "kernel.log"].map(|name| entry.path().join(name)));
+        }
+        for log in logs {
+            let Ok(words) = fs::read(&log) else { continue };
+            let shown = &words[words.len().saturating_sub(LOG_SHOWN)..];
+            if !shown.is_empty() {
+                eprintln!("--- {}\n{}", log.display(), String::from_utf8_lossy(shown));
+            }
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // First: others would be started anew by it.
+        if let Some(mut supervisor) = self.supervisor.take() {
+            drop(supervisor.kill());
+            drop(supervisor.wait());
+        }
+        processes::end_all(&self.root);
+        if std::thread::panicking() {
+            self.show_logs();
+        }
+        let paths = self.paths();
+        if !paths.run().starts_with(&self.root) {
+            drop(fs::remove_dir_all(paths.run()));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Runs of the real binary, in bounded time.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::process::ExitStatusExt,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread::JoinHandle,
+};
+
+use super::until;
+
+/// What a run left.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// The exit code, or 128 and the signal that ended it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// Its stdout, given that it went well.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// A run under way; killed if the test gives it up.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// Starts a command that reads `stdin`.
+    pub(crate) fn start(mut command: Command, stdin: &[u8]) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // What no pipe holds at once is more than any test has to say.
+        drop(child.stdin.take().unwrap().write_all(stdin));
+        let stdout = child.stdout.take().map(BufReader::new);
+        let stderr = child.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut words = String::new();
+                drop(stderr.read_to_string(&mut words));
+                words
+            })
+        });
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// The next line of stdout.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.stdout.as_mut().unwrap();
+        stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Output {
+        let mut stdout = self.stdout.take().unwrap();
+        let stdout = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            drop(stdout.read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let status = until("the command's end", || self.child.try_wait().unwrap());
+        Output {
+            code: status
+                .code()
+                .or_else(|| status.signal().map(|signal| 128 + signal))
+                .unwrap(),
+            stdout: stdout.join().unwrap(),
+            stderr: self.stderr.take().unwrap().join().unwrap(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,92 @@
+//! The Python environments that tests run kernels in: made once under `target/`, from pinned
+//! requirements, by whichever test comes first.
+
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "shared by test targets that use a part each; what takes a minute once is said"
+)]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A requirements file beside this folder, and the environment made of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Environment {
+    name: &'static str,
+    requirements: &'static str,
+}
+
+/// The environment of nearly every test.
+pub(crate) const PYTHON: Environment = Environment {
+    name: "python",
+    requirements: "requirements.txt",
+};
+
+/// An environment with the older ipykernel that many people still have.
+pub(crate) const IPYKERNEL_6: Environment = Environment {
+    name: "python-ipykernel6",
+    requirements: "requirements-ipykernel6.txt",
+};
+
+impl Environment {
+    /// Where the environment is; makes it if it is not there, or is of other requirements.
+    pub(crate) fn root(self) -> PathBuf {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let requirements = repository.join("tests").join(self.requirements);
+        let wanted = fs::read_to_string(&requirements).unwrap();
+        let environments = target().join("test-env");
+        fs::create_dir_all(&environments).unwrap();
+        let venv = environments.join(self.name);
+        // Held until the environment is complete: other tests wait for it here.
+        let lock = File::create(venv.with_extension("lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let receipt = venv.join("made-of.txt");
+        if fs::read_to_string(&receipt).is_ok_and(|made| made == wanted) {
+            return venv;
+        }
+        eprintln!(
+            "making the Python environment {} from tests/{} (once)",
+            venv.display(),
+            self.requirements
+        );
+        finish(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&venv),
+        );
+        finish(
+            Command::new(venv.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+                .args(["--disable-pip-version-check", "-r"])
+                .arg(&requirements),
+        );
+        fs::write(receipt, wanted).unwrap();
+        venv
+    }
+
+    /// Its interpreter.
+    pub(crate) fn interpreter(self) -> PathBuf {
+        self.root().join("bin/python")
+    }
+}
+
+/// The build's directory, wherever cargo was told to put it.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    // target/<profile>/deps/<test>
+    let directory = test.ancestors().nth(3);
+    directory.unwrap().to_owned()
+}
+
+fn finish(command: &mut Command) {
+    for name in ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"] {
+        command.env_remove(name);
+    }
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
