@@ -6,10 +6,12 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
-    import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs, ps::PsArgs,
-    reap::ReapArgs, restart::RestartArgs, run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs,
-    uninstall::UninstallArgs, upgrade::UpgradeArgs, worker::WorkerArgs,
+    attach::AttachArgs, clear::ClearArgs, completions::CompletionsArgs, daemon::DaemonArgs,
+    doctor::DoctorArgs, export::ExportArgs, import::ImportArgs, install::InstallArgs,
+    interrupt::InterruptArgs, kill::KillArgs, log::LogArgs, man::ManArgs, ps::PsArgs,
+    reap::ReapArgs, repl::ReplArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs,
+    shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
+    upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -17,8 +19,10 @@ Examples:
   tithon run -c 'x = 41'
   tithon run -c 'x += 1; print(x)'        42: the state is still there
   tithon run train.py                     close the terminal, come back later
+  tithon                                  a prompt on the same session
   tithon ps                               what runs, where, and how large it is
-  tithon attach --since 0 --once          everything that was printed
+  tithon log --since 2h                   what ran lately and what came of it
+  tithon tail                             the running cell, from its beginning
 
 A supervisor is started when a command needs one. Everything lives under
 $TITHON_HOME (default ~/.tithon). Data goes to stdout, words to stderr.";
@@ -28,7 +32,7 @@ $TITHON_HOME (default ~/.tithon). Data goes to stdout, words to stderr.";
 #[command(name = "tithon", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 
     /// Fail rather than start a supervisor when none runs
     #[arg(long, global = true)]
@@ -37,13 +41,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Repl(ReplArgs),
     Run(RunArgs),
-    Attach(AttachArgs),
     Ps(PsArgs),
+    Log(LogArgs),
+    Tail(TailArgs),
+    Wait(WaitArgs),
+    Clear(ClearArgs),
+    Attach(AttachArgs),
     Status(StatusArgs),
     Interrupt(InterruptArgs),
     Restart(RestartArgs),
     Kill(KillArgs),
+    Rm(RmArgs),
     Shutdown(ShutdownArgs),
     Import(ImportArgs),
     Export(ExportArgs),
@@ -53,8 +63,11 @@ pub(crate) enum Command {
     Reap(ReapArgs),
     Doctor(DoctorArgs),
     Daemon(DaemonArgs),
+    Completions(CompletionsArgs),
     /// Print the version
     Version,
+    #[command(hide = true)]
+    Man(ManArgs),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -82,6 +95,55 @@ pub(crate) fn positive(text: &str) -> Result<Option<f64>, String> {
     }
 }
 
+/// A point in the past: so long ago, or a date and maybe a time, in local time.
+#[derive(Clone, Debug)]
+pub(crate) enum Moment {
+    Ago(Duration),
+    At(jiff::civil::DateTime),
+}
+
+impl Moment {
+    /// In unix seconds.
+    pub(crate) fn before(&self, now: &jiff::Zoned) -> f64 {
+        let seconds = |at: &jiff::Zoned| at.timestamp().as_duration().as_secs_f64();
+        match self {
+            Self::Ago(span) => seconds(now) - span.as_secs_f64(),
+            Self::At(at) => at
+                .to_zoned(now.time_zone().clone())
+                .map_or(0.0, |at| seconds(&at)),
+        }
+    }
+}
+
+/// `90s`, `10m`, `2h`, `3d`, `1w`, or a date such as `2026-11-21` or `2026-11-21T14:00`.
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+    let units = [
+        ('s', 1),
+        ('m', 60),
+        ('h', 3600),
+        ('d', 86400),
+        ('w', 604_800),
+    ];
+    for (letter, seconds) in units {
+        if let Some(number) = text
+            .strip_suffix(letter)
+            .and_then(|it| it.parse::<u32>().ok())
+        {
+            return Ok(Moment::Ago(Duration::from_secs(
+                u64::from(number) * seconds,
+            )));
+        }
+    }
+    let date = || {
+        text.parse::<jiff::civil::Date>()
+            .map(|date| date.at(0, 0, 0, 0))
+    };
+    text.parse()
+        .or_else(|_| date())
+        .map(Moment::At)
+        .map_err(|_| "must be like 90s, 10m, 2h, 3d or 2026-11-21".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -96,8 +158,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for bad in [
-            &["tithon"][..],
-            &["tithon", "run"],
+            &["tithon", "run"][..],
             &["tithon", "run", "-c", "1", "file.py"],
             &["tithon", "run", "-c", "1", "--timeout", "soon"],
             &["tithon", "run", "-c", "1", "--timeout=-1"],
@@ -165,6 +226,25 @@ mod tests {
             if let Err(err) = Arguments::try_parse_from(good) {
                 panic!("{good:?}: {err}");
             }
+        }
+    }
+
+    #[test]
+    fn moments_are_spans_or_dates() {
+        let now = jiff::Timestamp::from_second(1_795_243_200)
+            .unwrap()
+            .to_zoned(jiff::tz::TimeZone::UTC);
+        for (text, seconds) in [
+            ("90s", 1_795_243_110.0),
+            ("2h", 1_795_236_000.0),
+            ("2026-11-21", 1_795_219_200.0),
+            ("2026-11-21T06:00", 1_795_240_800.0),
+        ] {
+            let at = moment(text).unwrap().before(&now);
+            assert!((at - seconds).abs() < 0.5, "{text}: {at}");
+        }
+        for bad in ["", "h", "-2h", "soon", "2h30"] {
+            assert!(moment(bad).is_err(), "{bad}");
         }
     }
 

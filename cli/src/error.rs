@@ -62,6 +62,25 @@ pub(crate) enum CliError {
         exec_id: Option<String>,
         since: i64,
     },
+    /// Nothing goes by that name.
+    #[error("there is no session '{session}'{}", did_you_mean(.near.as_deref()))]
+    NoSession {
+        session: String,
+        near: Option<String>,
+    },
+    /// The session has no such execution.
+    #[error(
+        "session '{session}' has no execution {exec_id}\nhint: tithon log --session '{session}'"
+    )]
+    NoExecution { session: String, exec_id: String },
+    /// The session has run nothing.
+    #[error(
+        "nothing ran in session '{session}' yet\nhint: tithon run --session '{session}' -c 'print(42)'"
+    )]
+    NothingRan { session: String },
+    /// A session in use is not removed.
+    #[error("session '{session}' is in use: {why}\nhint: tithon kill --session '{session}'")]
+    InUse { session: String, why: &'static str },
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
@@ -94,6 +113,13 @@ pub(crate) enum CliError {
     /// Our output goes nowhere.
     #[error("failed to write the output: {0}")]
     Output(io::Error),
+}
+
+fn did_you_mean(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("\nhint: did you mean '{name}'?"),
+        None => "\nhint: `tithon ps --all` lists those there are".to_owned(),
+    }
 }
 
 impl CliError {

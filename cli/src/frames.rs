@@ -89,7 +89,7 @@ impl Event<'_> {
 
 /// Parses JSON that may hold what no Unicode text can: Python prints lone surrogates, and they are
 /// somebody's output.
-fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     serde_json::from_str(text).or_else(|err| match without_lone_surrogates(text) {
         Cow::Borrowed(_) => Err(err),
         Cow::Owned(clean) => serde_json::from_str(&clean),
@@ -99,10 +99,18 @@ fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
 /// Payload of `queued`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Queued {
+    #[serde(default)]
+    pub(crate) code: String,
     origin: Option<Value>,
+    submitted_by: Option<String>,
 }
 
 impl Queued {
+    /// Who submitted it, as [`Execution::author`] says.
+    pub(crate) fn author(&self) -> Option<&str> {
+        author(self.submitted_by.as_deref(), self.origin.as_ref())
+    }
+
     /// The token that `run` put into the origin, echoed verbatim.
     pub(crate) fn token(&self) -> Option<&str> {
         self.origin.as_ref()?.get(TOKEN)?.as_str()
@@ -155,6 +163,19 @@ pub(crate) struct Snapshot {
     pub(crate) max_seq: Seq,
     #[serde(default)]
     pub(crate) executions: Vec<Execution>,
+    #[serde(default)]
+    pub(crate) kernel: Kernel,
+    pub(crate) pending_input: Option<InputRequest>,
+}
+
+/// The kernel's state as a snapshot has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kernel {
+    pub(crate) pid: Option<i64>,
+    pub(crate) python: Option<String>,
+    pub(crate) lost_state: bool,
+    pub(crate) generation: u64,
 }
 
 /// An execution's state as a snapshot has it.
@@ -167,6 +188,39 @@ pub(crate) struct Execution {
     pub(crate) status: String,
     #[serde(default)]
     pub(crate) outputs: Vec<Item>,
+    pub(crate) submitted_by: Option<String>,
+    pub(crate) origin: Option<Value>,
+    pub(crate) started_at: Option<f64>,
+    pub(crate) finished_at: Option<f64>,
+    #[serde(default)]
+    pub(crate) fold_state: Option<FoldState>,
+}
+
+/// What continues a fold.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct FoldState {
+    /// Per output item, where the next character of a stream goes in its last line.
+    pub(crate) stream_cursors: Vec<Option<usize>>,
+}
+
+impl Execution {
+    /// Whether it waits or runs.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "queued" | "running")
+    }
+
+    /// Who submitted it: what they say of themselves, else the document it came from.
+    pub(crate) fn author(&self) -> Option<&str> {
+        author(self.submitted_by.as_deref(), self.origin.as_ref())
+    }
+}
+
+fn author<'a>(submitted_by: Option<&'a str>, origin: Option<&'a Value>) -> Option<&'a str> {
+    submitted_by.or_else(|| {
+        let uri = origin?.get("uri")?.as_str()?;
+        uri.rsplit('/').next()
+    })
 }
 
 /// One output of an execution.

@@ -7,9 +7,12 @@ mod error;
 mod exit;
 mod follow;
 mod frames;
+mod history;
 mod link;
 mod logging;
+mod pager;
 mod render;
+mod repl;
 mod service;
 mod start;
 

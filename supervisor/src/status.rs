@@ -112,7 +112,8 @@ fn entry(
         Condition::Unknown(Some(pid)) => (Some(*pid), "unknown", None),
         Condition::Unknown(None) => (None, "starting", None),
         Condition::Failed(reason) if all => (None, "failed", Some(reason.as_str())),
-        Condition::Stopped if all => (None, "stopped", None),
+        // One that was known but has no directory any more was removed.
+        Condition::Stopped if all && workdir.is_some() => (None, "stopped", None),
         Condition::Failed(_) | Condition::Stopped => return None,
     };
     let entry = Entry {

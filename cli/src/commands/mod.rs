@@ -1,6 +1,8 @@
 //! The commands, one file each, and the one place that says which needs what.
 
 pub(crate) mod attach;
+pub(crate) mod clear;
+pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod export;
@@ -8,15 +10,21 @@ pub(crate) mod import;
 pub(crate) mod install;
 pub(crate) mod interrupt;
 pub(crate) mod kill;
+pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod ps;
 pub(crate) mod reap;
+pub(crate) mod repl;
 pub(crate) mod restart;
+pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod tail;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;
 mod version;
+pub(crate) mod wait;
 pub(crate) mod worker;
 
 use std::{
@@ -24,9 +32,12 @@ use std::{
     process::ExitCode,
 };
 
+use clap::CommandFactory;
+
 use crate::{
     arguments::{Arguments, Command},
     error::CliError,
+    exit::Exit,
     link::Link,
     render::json,
     start::Start,
@@ -42,25 +53,46 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         false => Start::IfNeeded,
     };
     let link = || Link::from_env(start);
-    let exit = match arguments.command {
+    let command = match arguments.command {
+        Some(command) => command,
+        None if repl::is_possible() => Command::Repl(repl::ReplArgs::default()),
+        None => {
+            // Nobody is there for a prompt: whoever wrote this wants to know what to write instead.
+            drop(write!(
+                io::stderr(),
+                "{}",
+                Arguments::command().render_help()
+            ));
+            return Ok(Exit::Trouble.into());
+        }
+    };
+    let exit = match command {
+        Command::Repl(args) => block_on(repl::run(&args, &link()?))?,
         Command::Run(args) => run::run(args, &link()?)?,
-        Command::Attach(args) => wait(attach::run(&args, &link()?))?,
-        Command::Ps(args) => wait(ps::run(&args, &link()?))?,
-        Command::Status(args) => wait(status::run(&args, &link()?))?,
-        Command::Interrupt(args) => wait(interrupt::run(&args, &link()?))?,
-        Command::Restart(args) => wait(restart::run(&args, &link()?))?,
-        Command::Kill(args) => wait(kill::run(&args, &link()?))?,
-        Command::Shutdown(args) => wait(shutdown::run(&args, &link()?))?,
         Command::Import(args) => import::run(&args)?,
-        Command::Export(args) => wait(export::run(&args, &link()?))?,
+        Command::Export(args) => block_on(export::run(&args, &link()?))?,
         Command::Install(args) => {
             let start = !arguments.no_start;
-            wait(install::run(&args, &link()?, start))?
+            block_on(install::run(&args, &link()?, start))?
         }
-        Command::Upgrade(args) => wait(upgrade::run(&args, &link()?))?,
-        Command::Doctor(args) => wait(doctor::run(&args, &link()?))?,
-        Command::Reap(args) => wait(reap::run(&args, &link()?))?,
-        Command::Uninstall(args) => wait(uninstall::run(&args, &link()?))?,
+        Command::Upgrade(args) => block_on(upgrade::run(&args, &link()?))?,
+        Command::Doctor(args) => block_on(doctor::run(&args, &link()?))?,
+        Command::Reap(args) => block_on(reap::run(&args, &link()?))?,
+        Command::Uninstall(args) => block_on(uninstall::run(&args, &link()?))?,
+        Command::Attach(args) => block_on(attach::run(&args, &link()?))?,
+        Command::Ps(args) => block_on(ps::run(&args, &link()?))?,
+        Command::Status(args) => block_on(status::run(&args, &link()?))?,
+        Command::Interrupt(args) => block_on(interrupt::run(&args, &link()?))?,
+        Command::Restart(args) => block_on(restart::run(&args, &link()?))?,
+        Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
+        Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,
+        Command::Log(args) => block_on(log::run(&args, &link()?))?,
+        Command::Tail(args) => block_on(tail::run(&args, &link()?))?,
+        Command::Wait(args) => block_on(wait::run(&args, &link()?))?,
+        Command::Clear(args) => block_on(clear::run(&args, &link()?))?,
+        Command::Rm(args) => block_on(rm::run(&args, &link()?))?,
+        Command::Completions(args) => completions::run(&args)?,
+        Command::Man(args) => man::run(&args)?,
         Command::Daemon(args) => daemon::run(&args)?,
         Command::Version => version::run()?,
         Command::Worker(args) => return worker::run(args),
@@ -69,7 +101,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
 }
 
 /// Drives a command to its end on this thread: none of them needs another.
-fn wait<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

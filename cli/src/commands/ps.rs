@@ -51,6 +51,10 @@ pub(crate) struct PsArgs {
     #[arg(long)]
     json: bool,
 
+    /// The sessions' names alone, one a line
+    #[arg(short, long, conflicts_with_all = ["json", "wide"])]
+    quiet: bool,
+
     /// Every column, nothing shortened
     #[arg(short, long)]
     wide: bool,
@@ -83,6 +87,11 @@ pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
     if args.json {
         let entries: Vec<_> = reply.sessions.iter().map(|entry| entry.get()).collect();
         print(&indented(&format!("[{}]", entries.join(","))))?;
+    } else if args.quiet {
+        for entry in &reply.sessions {
+            let session: Session = serde_json::from_str(entry.get())?;
+            print(session.name())?;
+        }
     } else if reply.sessions.is_empty() {
         print(empty(args.all))?;
     } else {

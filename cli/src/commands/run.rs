@@ -9,7 +9,7 @@ use std::{
 
 use clap::{ArgGroup, Args};
 
-use super::wait;
+use super::block_on;
 use crate::{
     arguments,
     error::CliError,
@@ -107,7 +107,7 @@ pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
     };
     let mode = if args.json { Mode::Json } else { Mode::Text };
     let submission = Submission { code, stdin, until };
-    wait(async {
+    block_on(async {
         let mut follow = Follow::new(link, &bound, submission, mode);
         let Some(limit) = args.timeout else {
             return follow.run().await;
@@ -174,7 +174,7 @@ mod tests {
     fn parsed(words: &[&str]) -> RunArgs {
         let all = ["tithon", "run"].iter().chain(words);
         match Arguments::try_parse_from(all).unwrap().command {
-            Command::Run(args) => args,
+            Some(Command::Run(args)) => args,
             other => panic!("{other:?}"),
         }
     }

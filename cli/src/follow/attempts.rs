@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// Nobody said why: a process died, or gave up on a reader that was too slow.
     Broken,
     /// The server closed it properly: somebody stopped or restarts the supervisor.
@@ -22,11 +22,11 @@ const NOTICEABLE: u32 = 7;
 
 /// The attempts since something last arrived.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Attempts(u32);
+pub(crate) struct Attempts(u32);
 
 impl Attempts {
     /// The pause before the next attempt; `None` when there is to be none.
-    pub(super) fn next(&mut self) -> Option<Duration> {
+    pub(crate) fn next(&mut self) -> Option<Duration> {
         if self.are_over() {
             return None;
         }
@@ -36,18 +36,18 @@ impl Attempts {
     }
 
     /// Whether no attempt is left.
-    pub(super) fn are_over(self) -> bool {
+    pub(crate) fn are_over(self) -> bool {
         self.0 >= ATTEMPTS_MAX
     }
 
     /// Whether the user should be told.
-    pub(super) fn are_noticeable(self) -> bool {
+    pub(crate) fn are_noticeable(self) -> bool {
         self.0 >= NOTICEABLE
     }
 
     /// Whether the next attempt may start a supervisor. One that somebody stopped stays stopped: a
     /// command that merely waits must not undo `tithon shutdown`.
-    pub(super) fn may_start(self, how: Lost) -> bool {
+    pub(crate) fn may_start(self, how: Lost) -> bool {
         how == Lost::Broken && self.0 > PATIENCE
     }
 }

@@ -39,6 +39,16 @@ pub(super) struct Cell {
     cursor: Option<Seq>,
     /// When to give up after the kernel was killed.
     pub(super) kernel_gone: Option<Instant>,
+    kernel_wish: KernelWish,
+}
+
+/// What attaching does to a session without a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KernelWish {
+    /// It gets one.
+    Start,
+    /// It is watched as it is.
+    Leave,
 }
 
 impl Cell {
@@ -52,8 +62,35 @@ impl Cell {
             outcome: Outcome::default(),
             cursor: None,
             kernel_gone: None,
+            kernel_wish: KernelWish::Start,
             submission,
         }
+    }
+
+    /// An execution that somebody submitted before, to be shown from its beginning.
+    pub(super) fn existing(exec_id: &str, session: &str, view: View) -> Self {
+        let submission = Submission {
+            code: String::new(),
+            stdin: Stdin::Refused,
+            until: Until::Ended,
+        };
+        let mut cell = Self::new(submission, session, view);
+        cell.stage = Stage::Accepted {
+            exec_id: exec_id.to_owned(),
+            started: false,
+        };
+        cell.cursor = Some(0);
+        cell.kernel_wish = KernelWish::Leave;
+        cell
+    }
+
+    /// The operation that resumes where this cell's events were left.
+    pub(super) fn attach(&self) -> Value {
+        let mut attach = json!({"op": "attach", "last_seen_seq": self.cursor.unwrap_or(-1)});
+        if self.kernel_wish == KernelWish::Leave {
+            attach["start_kernel"] = json!(false);
+        }
+        attach
     }
 
     /// The operation that submits the cell.

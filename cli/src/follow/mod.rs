@@ -21,8 +21,8 @@ use tokio::{
     time::{Duration, Instant, sleep, sleep_until, timeout},
 };
 
+pub(crate) use self::attempts::{Attempts, Lost};
 use self::{
-    attempts::{Attempts, Lost},
     cell::{Cell, Stage},
     prompt::Answer,
     view::View,
@@ -100,14 +100,21 @@ impl<'a> Follow<'a> {
         submission: Submission,
         mode: Mode,
     ) -> Self {
+        let view = View::new(mode, Printer::standard());
+        Self::of(link, bound, Cell::new(submission, bound.session(), view))
+    }
+
+    /// An execution that the session has already: its output so far, then what comes.
+    pub(crate) fn existing(link: &'a Link, bound: &'a Bound, exec_id: &str, mode: Mode) -> Self {
+        let view = View::new(mode, Printer::standard());
+        Self::of(link, bound, Cell::existing(exec_id, bound.session(), view))
+    }
+
+    fn of(link: &'a Link, bound: &'a Bound, cell: Cell) -> Self {
         Self {
             link,
             bound,
-            cell: Cell::new(
-                submission,
-                bound.session(),
-                View::new(mode, Printer::standard()),
-            ),
+            cell,
             attempts: Attempts::default(),
             ctrl_c: None,
             pressed: None,
@@ -158,8 +165,8 @@ impl<'a> Follow<'a> {
     }
 
     async fn serve(&mut self, connection: &mut Connection) -> Result<Exit, Stop> {
-        let attach = json!({"op": "attach", "last_seen_seq": self.cell.cursor().unwrap_or(-1)});
-        self.send(connection, &self.bound.bind(attach)).await?;
+        let attach = self.bound.bind(self.cell.attach());
+        self.send(connection, &attach).await?;
         let mut overflowed = false;
         loop {
             let exit = match self.wait(connection).await {
@@ -366,7 +373,10 @@ async fn pressed(signal: Option<&mut Signal>) -> Option<()> {
 }
 
 /// Interrupts the session's cell, over a connection of its own: ours may be busy with output.
-async fn interrupt(link: &Link, session: &str) -> Result<(), CliError> {
+///
+/// # Errors
+/// When no supervisor runs.
+pub(crate) async fn interrupt(link: &Link, session: &str) -> Result<(), CliError> {
     let mut connection = link.open_running().await?;
     let op = json!({"op": "interrupt", "session": session});
     ask(&mut connection, &op, "interrupted").await?;

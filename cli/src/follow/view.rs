@@ -16,6 +16,8 @@ pub(crate) enum Mode {
     Text,
     /// Its event frames, verbatim, one per line.
     Json,
+    /// Not at all.
+    Silent,
 }
 
 /// Where output goes: the standard streams, but in tests.
@@ -59,7 +61,7 @@ impl View {
     pub(super) fn event(&mut self, text: &str) -> Result<(), CliError> {
         match self.mode {
             Mode::Json => self.line(text),
-            Mode::Text => Ok(()),
+            Mode::Text | Mode::Silent => Ok(()),
         }
     }
 
@@ -68,7 +70,7 @@ impl View {
         self.notices.clear();
         self.shown = true;
         match self.mode {
-            Mode::Json => Ok(()),
+            Mode::Json | Mode::Silent => Ok(()),
             Mode::Text => self
                 .printer
                 .output(msg_type, content)
@@ -88,6 +90,7 @@ impl View {
     pub(super) fn prompt(&mut self, prompt: &str, stdin: Stdin) -> Result<(), CliError> {
         let seen = self.mode == Mode::Text && io::stdout().is_terminal();
         let written = match (stdin, seen, self.mode) {
+            (_, _, Mode::Silent) => Ok(()),
             (Stdin::Terminal, false, _) => self.printer.write_err(prompt),
             (_, _, Mode::Text) => self.printer.write_out(prompt),
             (_, _, Mode::Json) => Ok(()),

@@ -8,7 +8,8 @@ use std::io::{self, BufWriter, Write};
 use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use serde_json::Value;
 
-use crate::frames::Content;
+use super::{log::Palette, picture::Pictures};
+use crate::frames::{Content, Item};
 
 /// Bytes kept back while more is already there to read; then it is written at once.
 const BUFFER: usize = 64 << 10;
@@ -27,13 +28,16 @@ pub(crate) struct Printer<O: Write, E: Write> {
     err: BufWriter<E>,
     waiting: Waiting,
     colour: bool,
+    pictures: Pictures,
 }
 
 impl Printer<Box<dyn Write>, Box<dyn Write>> {
     /// The process's own streams.
     pub(crate) fn standard() -> Self {
         let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour)
+        let mut printer = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour);
+        printer.pictures = Pictures::of_stdout();
+        printer
     }
 }
 
@@ -45,6 +49,7 @@ impl<O: Write, E: Write> Printer<O, E> {
             err: BufWriter::with_capacity(BUFFER, err),
             waiting: Waiting::Nothing,
             colour,
+            pictures: Pictures::None,
         }
     }
 
@@ -72,7 +77,11 @@ impl<O: Write, E: Write> Printer<O, E> {
                     self.write_err(&strip_str(&traceback).to_string())
                 }
             }
-            "display_data" | "update_display_data" => self.write_out(&display(content)),
+            "display_data" | "update_display_data" => {
+                let png = content.data.get("image/png");
+                let picture = png.and_then(|png| self.pictures.of_value(png));
+                self.write_out(&picture.unwrap_or_else(|| display(content)))
+            }
             _ => Ok(()),
         }
     }
@@ -136,6 +145,70 @@ impl<O: Write, E: Write> Drop for Printer<O, E> {
         // Whoever cares about the error has flushed before.
         drop(self.flush());
     }
+}
+
+/// Outputs as one text, as [`Printer`] would write them to one terminal.
+pub(crate) fn text(outputs: &[Item], palette: Palette) -> String {
+    outputs
+        .iter()
+        .map(|item| text_of(&item.output_type, &item.content, palette, Pictures::None))
+        .collect()
+}
+
+/// One output as text, as readable as the terminal allows.
+pub(crate) fn text_of(
+    msg_type: &str,
+    content: &Content,
+    palette: Palette,
+    pictures: Pictures,
+) -> String {
+    if matches!(
+        msg_type,
+        "display_data" | "update_display_data" | "execute_result"
+    ) && let Some(text) = readable(content, pictures)
+    {
+        return text;
+    }
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut printer = Printer::new(&mut out, &mut err, palette == Palette::Colours);
+    // Writing to memory does not fail.
+    drop(printer.output(msg_type, content));
+    drop(printer);
+    // An output goes to one of them.
+    out.append(&mut err);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A display's best form: its picture where that can be shown, else text. One that became a file and
+/// has no picture here is named by that file.
+fn readable(content: &Content, pictures: Pictures) -> Option<String> {
+    let picture = content.data.get("image/png");
+    if let Some(shown) = picture.and_then(|png| pictures.of_value(png)) {
+        return Some(shown);
+    }
+    if picture.is_some_and(Value::is_object) {
+        return Some(display(content));
+    }
+    // Objects that are their own Markdown or LaTeX have nothing to say in plain text.
+    ["text/markdown", "text/latex", "text/plain"]
+        .into_iter()
+        .find_map(|mime| content.data.get(mime))
+        .map(|text| format!("{}\n", plain(text)))
+}
+
+/// Lines as they stand once they are complete: what a carriage return took back is left out.
+pub(crate) fn folded(lines: &str) -> String {
+    lines
+        .split_inclusive('\n')
+        .map(|line| {
+            let (line, end) = match line.strip_suffix('\n') {
+                Some(line) => (line, "\n"),
+                None => (line, ""),
+            };
+            let shown = line.trim_end_matches('\r').rsplit('\r').next();
+            format!("{}{end}", shown.unwrap_or_default())
+        })
+        .collect()
 }
 
 /// The text of a MIME value: text as it is, lists of lines joined, anything else as JSON.
@@ -247,6 +320,48 @@ mod tests {
         let (out, err) = shown(false, &[("stream", red), ("error", red)]);
         assert_eq!((out.as_str(), err.as_str()), ("\x1b[31mred", "red\n"));
         assert_eq!(shown(true, &[("error", red)]).1, "\x1b[31mred\x1b[0m\n");
+    }
+
+    #[test]
+    fn displays_are_read_in_their_best_form() {
+        for (data, shown) in [
+            (
+                r#"{"text/plain": "   a  b\n0  1  2", "text/html": "<table>"}"#,
+                "   a  b\n0  1  2\n",
+            ),
+            (
+                r##"{"text/markdown": "# Title", "text/plain": "<Markdown>"}"##,
+                "# Title\n",
+            ),
+            (
+                r#"{"image/png": "aGk=", "text/plain": "<Figure>"}"#,
+                "<Figure>\n",
+            ),
+            (
+                r#"{"image/png": {"$tithon_artifact": {"rel_path": "a.png"}}, "text/plain": "<Figure>"}"#,
+                "[artifact] a.png\n",
+            ),
+            (r#"{"text/html": "<b>"}"#, "[display] ['text/html']\n"),
+        ] {
+            let content = serde_json::from_str(&format!(r#"{{"data": {data}}}"#)).unwrap();
+            let text = text_of("display_data", &content, Palette::Plain, Pictures::None);
+            assert_eq!(text, shown);
+        }
+        let content = serde_json::from_str(r#"{"data": {"image/png": "aGk="}}"#).unwrap();
+        let text = text_of("display_data", &content, Palette::Plain, Pictures::Iterm);
+        assert!(text.contains("inline=1:aGk="), "{text:?}");
+    }
+
+    #[test]
+    fn progress_is_folded_to_where_it_ended() {
+        for (lines, shown) in [
+            ("10%\r20%\r30%\ndone\n", "30%\ndone\n"),
+            ("windows\r\n", "windows\n"),
+            ("10%\r", "10%"),
+            ("", ""),
+        ] {
+            assert_eq!(folded(lines), shown, "{lines:?}");
+        }
     }
 
     #[test]

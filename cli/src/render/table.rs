@@ -36,6 +36,13 @@ pub(crate) struct Session {
     running: Option<Running>,
 }
 
+impl Session {
+    /// The session's name, as every command takes it.
+    pub(crate) fn name(&self) -> &str {
+        &self.session
+    }
+}
+
 /// The execution in progress.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

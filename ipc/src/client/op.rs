@@ -63,6 +63,9 @@ pub struct LaunchWish {
 pub enum Op {
     /// Backlog after a seq, then live events.
     Attach { last_seen_seq: i64 },
+    /// The same, but a session without a kernel is shown as it is: `attach` with
+    /// `"start_kernel": false`, Tithon's own addition.
+    Observe { last_seen_seq: i64 },
     /// Queue cells.
     Submit(Submission),
     /// Answer the pending prompt.
@@ -102,6 +105,7 @@ impl Op {
     pub fn binds(&self) -> bool {
         match self {
             Self::Attach { .. }
+            | Self::Observe { .. }
             | Self::Submit(_)
             | Self::InputReply { .. }
             | Self::ClearOutput(_)
@@ -208,9 +212,13 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         return Ok(None);
     };
     let op = match name {
-        "attach" => Op::Attach {
-            last_seen_seq: values::integer(fields, "last_seen_seq")?.unwrap_or(0),
-        },
+        "attach" => {
+            let last_seen_seq = values::integer(fields, "last_seen_seq")?.unwrap_or(0);
+            match values::truth(fields, "start_kernel", true) {
+                true => Op::Attach { last_seen_seq },
+                false => Op::Observe { last_seen_seq },
+            }
+        }
         "execute" => Op::Submit(Submission {
             cells: vec![cell(fields)?],
             stop_on_error: false,
@@ -373,6 +381,10 @@ mod tests {
         assert!(matches!(
             op(r#"{"op": "attach"}"#),
             Op::Attach { last_seen_seq: 0 }
+        ));
+        assert!(matches!(
+            op(r#"{"op": "attach", "last_seen_seq": 3, "start_kernel": false}"#),
+            Op::Observe { last_seen_seq: 3 }
         ));
         for bad in ["\"x\"", "[]", "1e300", "null"] {
             let text = format!(r#"{{"op": "attach", "last_seen_seq": {bad}}}"#);

@@ -87,6 +87,7 @@ pub struct StoredExecution {
     pub fold: StoredFold,
     execution_count: Option<i64>,
     cell_hash: Option<String>,
+    submitted_by: Option<String>,
     origin: Option<String>,
     /// When it was sent to the kernel, in unix seconds.
     pub started_at: Option<f64>,
@@ -111,7 +112,7 @@ impl StoredExecution {
             fold.state.as_deref()
         };
         format!(
-            r#"{{"exec_id": "{}", "seq": {}, "code": {}, "status": "{}", "execution_count": {}, "cell_hash": {}, "origin": {}, "outputs": {}, "fold_state": {}, "started_at": {}, "finished_at": {}}}"#,
+            r#"{{"exec_id": "{}", "seq": {}, "code": {}, "status": "{}", "execution_count": {}, "cell_hash": {}, "origin": {}, "outputs": {}, "fold_state": {}, "started_at": {}, "finished_at": {}{}}}"#,
             self.exec,
             self.exec.0,
             json::to_string(&self.code),
@@ -123,6 +124,10 @@ impl StoredExecution {
             state.unwrap_or("null"),
             json::to_string(&self.started_at),
             json::to_string(&self.finished_at),
+            self.submitted_by
+                .as_ref()
+                .map(|who| format!(r#", "submitted_by": {}"#, json::to_string(who)))
+                .unwrap_or_default(),
         )
     }
 
@@ -159,6 +164,7 @@ impl StoredExecution {
             },
             execution_count: row.get("execution_count")?,
             cell_hash: row.get("cell_hash")?,
+            submitted_by: row.get("submitted_by")?,
             origin,
             started_at: row.get("started_at")?,
             finished_at: row.get("finished_at")?,

@@ -320,6 +320,11 @@ impl Session {
                 self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
                 self.questions.forget(client);
+                let was_observed = self.last_ticket > 0;
+                if was_observed && self.is_unused() {
+                    // Whoever only looked at the history has left: nothing keeps this worker.
+                    self.ending.get_or_insert(Ending::Unused);
+                }
             }
             Command::Op {
                 client,

@@ -56,6 +56,8 @@ impl Session {
                     .push(Parting::Client(client, Answer::Frame(killed.into())));
                 self.kill().await;
             }
+            // What the journal alone answers starts no kernel and waits for none.
+            op @ (Op::Observe { .. } | Op::ClearOutput(_)) => self.answer_op(client, op),
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
                 match &mut self.kernel {
@@ -87,7 +89,9 @@ impl Session {
 
     fn answer_op(&mut self, client: ClientId, op: Op) {
         match op {
-            Op::Attach { last_seen_seq } => self.attach(client, last_seen_seq),
+            Op::Attach { last_seen_seq } | Op::Observe { last_seen_seq } => {
+                self.attach(client, last_seen_seq);
+            }
             Op::Submit(submission) => self.submit(client, submission),
             Op::InputReply { value } => self.input_reply(client, &value),
             Op::ClearOutput(which) => self.clear_output(client, which),

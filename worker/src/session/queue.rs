@@ -191,11 +191,11 @@ impl Session {
                 stop_on_error: submission.stop_on_error,
             }));
             self.folds.entry(exec).or_default();
-            self.row(
-                Some(exec),
-                "tithon.queued",
-                &json!({"code": cell.code, "origin": raw}),
-            );
+            let mut queued = json!({"code": cell.code, "origin": raw});
+            if let Some(who) = &submission.submitted_by {
+                queued["submitted_by"] = who.as_str().into();
+            }
+            self.row(Some(exec), "tithon.queued", &queued);
             self.queue.push_back(Queued {
                 exec,
                 batch,

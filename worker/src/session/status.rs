@@ -96,6 +96,7 @@ impl Session {
     fn state(&self) -> &'static str {
         match &self.kernel {
             KernelSlot::Dead { .. } => "dead",
+            KernelSlot::Absent => "stopped",
             _ if self.kernel.is_loading() => "starting",
             _ if self.running.is_some() => "busy",
             KernelSlot::Running(kernel) if kernel.execution_state == "busy" => "busy",

@@ -1,0 +1,235 @@
+//! `tithon rm`: forgets a stopped session.
+//!
+//! Only what Tithon itself put into the session's directory is deleted, one known name at a time and
+//! with the worker's lock held: nothing alive loses its files, and a directory that another session
+//! lies in stays.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use tithon_ipc::{
+    files::{self, KernelRecord, Meta},
+    ids::SessionId,
+    lock::Lock,
+    naming::session_dir,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    arguments::session, error::CliError, exit::Exit, history, link::Link, render::units,
+    render::words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  tithon rm --session old
+  tithon rm --session old --yes
+
+The session's code, outputs and times are lost for good. Files in its project,
+pictures under .tithon/ among them, stay. A session that runs is not removed.";
+
+/// How long a worker without a kernel may take to leave.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
+
+/// What a session's directory holds. `meta.json` goes first: from then on nothing finds the session;
+/// the lock goes last: until then nobody moves in.
+const FILES: [&str; 13] = [
+    "meta.json",
+    "launch.json",
+    "kernel.json",
+    "kernel.pid",
+    "kernel.process.json",
+    "worker.json",
+    "journal.db",
+    "journal.db-wal",
+    "journal.db-shm",
+    "kernel.log",
+    "worker.log",
+    "faults.log",
+    "worker.lock",
+];
+
+/// Remove a stopped session and its history
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RmArgs {
+    /// The session: a file URI or any name
+    #[arg(long, value_name = "NAME", value_parser = session)]
+    session: String,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Removes the session, or leaves it when the user thinks better of it.
+///
+/// # Errors
+/// When there is no such session, it is in use, or its files cannot be deleted.
+pub(crate) async fn run(args: &RmArgs, link: &Link) -> Result<Exit, CliError> {
+    let entry = history::entry(link, &args.session).await?;
+    let dir = directory(
+        &link.home().sessions(),
+        &args.session,
+        entry.workdir.as_deref(),
+    )?;
+    let in_use = |why| CliError::InUse {
+        session: args.session.clone(),
+        why,
+    };
+    if kernel_lives(&dir) {
+        return Err(in_use("its kernel runs"));
+    }
+    let _lock = owned(&dir)
+        .await?
+        .ok_or_else(|| in_use("its worker runs"))?;
+    if !args.yes && !agreed(&args.session, &dir)? {
+        words::say("nothing was removed");
+        return Ok(Exit::Failure);
+    }
+    remove(&dir).map_err(failed)?;
+    words::say(&format!("session '{}' was removed", args.session));
+    Ok(Exit::Success)
+}
+
+/// The worker's lock; a worker that only showed the history is just leaving.
+async fn owned(dir: &Path) -> Result<Option<Lock>, CliError> {
+    let until = Instant::now() + LEAVES_WITHIN;
+    loop {
+        let lock = Lock::try_acquire(&files::worker_lock(dir)).map_err(failed)?;
+        if lock.is_some() || Instant::now() > until {
+            return Ok(lock);
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn failed(source: io::Error) -> CliError {
+    CliError::System {
+        doing: "remove the session",
+        source,
+    }
+}
+
+/// The session's directory, proved to be its own and to lie in the home.
+fn directory(sessions: &Path, name: &str, workdir: Option<&Path>) -> Result<PathBuf, CliError> {
+    let id = SessionId::parse(name).map_err(|err| CliError::Usage(err.to_string()))?;
+    let dir = session_dir(sessions, &id, workdir);
+    let proved = || -> io::Result<bool> {
+        let real = dir.canonicalize()?;
+        let inside = real.starts_with(sessions.canonicalize()?) && !dir.is_symlink();
+        Ok(inside && Meta::read(&dir)?.session_id == name)
+    };
+    match proved().map_err(failed)? {
+        true => Ok(dir),
+        false => Err(CliError::Usage(format!(
+            "{} is not the directory of session '{name}'; nothing was removed",
+            dir.display()
+        ))),
+    }
+}
+
+fn kernel_lives(dir: &Path) -> bool {
+    KernelRecord::read(dir)
+        .ok()
+        .and_then(|record| record.process.open().ok().flatten())
+        .is_some()
+}
+
+fn agreed(session: &str, dir: &Path) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Usage(
+            "nobody is there to be asked\nhint: --yes removes without a question".to_owned(),
+        ));
+    }
+    let bytes = FILES
+        .iter()
+        .filter_map(|name| dir.join(name).symlink_metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    let mut stderr = io::stderr().lock();
+    let asked = write!(
+        stderr,
+        "Remove session '{session}' and its whole history ({})? [y/N] ",
+        units::bytes(bytes)
+    );
+    drop(asked.and_then(|()| stderr.flush()));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn remove(dir: &Path) -> io::Result<()> {
+    remove_file(&dir.join(FILES[0]))?;
+    let spool = dir.join("spool");
+    if spool.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+        for entry in std::fs::read_dir(&spool)? {
+            remove_file(&entry?.path())?;
+        }
+        std::fs::remove_dir(&spool)?;
+    }
+    for name in &FILES[1..] {
+        remove_file(&dir.join(name))?;
+    }
+    match std::fs::remove_dir(dir) {
+        // Something of somebody else's is in it.
+        Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session_in(sessions: &Path, dir: &str, name: &str) -> PathBuf {
+        let dir = sessions.join(dir);
+        std::fs::create_dir_all(dir.join("spool")).unwrap();
+        let id = SessionId::parse(name).unwrap();
+        Meta::new(&id, Path::new("/")).write(&dir).unwrap();
+        for file in ["journal.db", "worker.lock", "spool/0.seg"] {
+            std::fs::write(dir.join(file), "x").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn only_what_is_ours_is_removed() {
+        let sessions = tempfile::tempdir().unwrap();
+        let dir = session_in(sessions.path(), "default", "default");
+        remove(&dir).unwrap();
+        assert!(!dir.exists());
+
+        let outer = session_in(sessions.path(), "default", "default");
+        let inner = session_in(sessions.path(), "default/inner", "inner");
+        std::fs::write(outer.join("notes.txt"), "mine").unwrap();
+        remove(&outer).unwrap();
+        assert!(inner.join("journal.db").exists() && outer.join("notes.txt").exists());
+        assert!(!outer.join("journal.db").exists() && !outer.join("spool").exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_the_sessions_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let sessions = home.path().join("sessions");
+        session_in(&sessions, "default", "another");
+        assert!(directory(&sessions, "default", None).is_err());
+        std::fs::remove_dir_all(sessions.join("default")).unwrap();
+        let outside = session_in(home.path(), "outside", "default");
+        std::os::unix::fs::symlink(&outside, sessions.join("default")).unwrap();
+        assert!(directory(&sessions, "default", None).is_err());
+        assert!(outside.join("journal.db").exists());
+    }
+}

@@ -1,0 +1,67 @@
+//! Connections to the session: lost, and found again.
+
+use serde_json::Value;
+use tithon_ipc::client::Connection;
+use tokio::time::{Instant, sleep};
+
+use super::Repl;
+use crate::{error::CliError, follow::Lost};
+
+/// Why a connection is no longer served.
+pub(super) enum Stop {
+    Lost(Lost),
+    Failed(CliError),
+}
+
+impl<E: Into<CliError>> From<E> for Stop {
+    fn from(err: E) -> Self {
+        Self::Failed(err.into())
+    }
+}
+
+pub(super) async fn send(connection: &mut Connection, op: &Value) -> Result<(), Stop> {
+    connection
+        .send(op)
+        .await
+        .map_err(|_| Stop::Lost(Lost::Broken))
+}
+
+impl Repl<'_> {
+    /// A new connection after the old one ended.
+    ///
+    /// # Errors
+    /// When none comes about any more.
+    pub(super) async fn reopen(&mut self, lost: Lost) -> Result<Connection, CliError> {
+        let began = Instant::now();
+        let mut told = false;
+        while let Some(delay) = self.attempts.next() {
+            if self.attempts.are_noticeable() && !told {
+                told = true;
+                self.screen.aside("the connection was lost, reconnecting");
+                self.flush()?;
+            }
+            sleep(delay).await;
+            let opened = match self.attempts.may_start(lost) {
+                true => self.link.open().await,
+                false => self.link.open_running().await,
+            };
+            match opened {
+                Ok(connection) => {
+                    if told {
+                        let seconds = began.elapsed().as_secs();
+                        self.screen
+                            .aside(&format!("connected again after {seconds}s"));
+                    }
+                    return Ok(connection);
+                }
+                Err(err @ CliError::Start(_)) => return Err(err),
+                Err(_) => {}
+            }
+        }
+        Err(CliError::Lost {
+            session: self.bound.session().to_owned(),
+            exec_id: self.cells.running().map(str::to_owned),
+            since: self.cursor.unwrap_or(0),
+        })
+    }
+}
