@@ -40,8 +40,10 @@ use rng::Rng;
 use serde_json::json;
 use verdict::{Checked, Excuses, Verdict};
 
-/// Rounds without arguments: a minute or two.
-const ROUNDS: u64 = 8;
+/// Rounds without arguments: a minute or so.
+const ROUNDS: u64 = 4;
+/// The first seed without arguments: a check runs what the check before it ran.
+const SEED: u64 = 1;
 const CELLS: u64 = 12;
 const FAULTS: u64 = 14;
 const FOLLOWERS: usize = 3;
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
 fn arguments(mut given: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut arguments = Arguments {
         rounds: ROUNDS,
-        seed: std::time::UNIX_EPOCH.elapsed().ok()?.as_secs(),
+        seed: SEED,
     };
     while let Some(argument) = given.next() {
         match argument.as_str() {
