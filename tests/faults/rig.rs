@@ -193,7 +193,9 @@ impl Drop for Home {
             return;
         }
         if self.mounted {
+            // Lazily: whoever still has a file open there is about to be ended.
             Command::new("umount")
+                .arg("-l")
                 .arg(self.scratch.join("d"))
                 .status()
                 .ok();
