@@ -118,7 +118,9 @@ pub(crate) async fn inject(
         Fault::KillKernelUnwatched | Fault::TruncateLastRecord => {
             let (worker, kernel) = (home.worker_pid(), home.kernel_pid());
             home.kill_supervisor();
-            let dead = hit(worker, Signal::KILL) && hit(kernel, Signal::KILL);
+            // Just now there may be no worker: it is unwatched all the more.
+            hit(worker, Signal::KILL);
+            let dead = hit(kernel, Signal::KILL);
             let is_gone = || {
                 kernel.is_none_or(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists())
             };
