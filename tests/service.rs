@@ -197,7 +197,7 @@ fn an_upgrade_rolls_the_workers_under_a_flood() {
          [ $(systemctl --user show -P MainPID tithon.service) = $(cat .tithon/daemon.pid) ]
          if tithon doctor --quiet >doctor.txt; then exit 1; fi; grep -q 'tithon upgrade' doctor.txt
          tithon upgrade --now
-         tithon doctor --json | grep -q workers.run.this.program
+         tithon doctor --json >said.txt; grep -q workers.run.this.program said.txt
          {UNHARMED}
          tithon run -c 'print(x)'"
     ));
@@ -238,7 +238,7 @@ fn what_outlived_worker_and_kernel_is_reaped() {
 import subprocess
 subprocess.Popen([\"setsid\", \"-f\", \"sleep\", \"4711\"])'
          until_true 'pgrep -x sleep'
-         tithon ps --orphans | grep -q 'No orphans'
+         tithon ps --orphans >said.txt; grep -q 'No orphans' said.txt
          TITHON_SESSION=$HOME/other/sessions/s setsid -f sleep 4712 >/dev/null 2>&1 </dev/null
          tithon shutdown >/dev/null
          # The worker first: it would end what its kernel leaves.
@@ -249,7 +249,7 @@ subprocess.Popen([\"setsid\", \"-f\", \"sleep\", \"4711\"])'
          grep -q 'no worker, no kernel .*default, sleep 4711' orphans.txt
          [ $(wc -l <orphans.txt) = 2 ]
          pgrep -xf 'sleep 4711'
-         tithon reap | grep -q ended
+         tithon reap >said.txt; grep -q ended said.txt
          until_true '! pgrep -xf \"sleep 4711\"'
          pgrep -xf 'sleep 4712'",
     );
