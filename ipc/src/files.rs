@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,13 +15,18 @@ use crate::{ids::SessionId, process::ProcessIdentity};
 /// Largest of these files that is read; all of ours are far smaller.
 const FILE_MAX: u64 = 16 << 20;
 
+/// Tells the temporary files of one process apart.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 /// Writes a file so that a reader sees the old content or the new, mode 0600 from the first instant.
 ///
 /// # Errors
 /// Those of creating, writing or renaming; the temporary file is removed.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // Another thread or process may be writing the same file.
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{write}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = fs::OpenOptions::new()
         .write(true)

@@ -122,7 +122,10 @@ fn displays_and_requests_under_way_are_known() {
         .map(|open| open.status.as_str())
         .collect();
     assert_eq!(open, ["running", "queued"]);
-    assert!(running.running_seen);
+    assert!(
+        running.open[0].is_foreign(),
+        "the Python program asked for it"
+    );
 }
 
 #[test]
