@@ -1,6 +1,7 @@
 //! A rig for one test: a machine with a real systemd and a user with a Python for kernels.
 //!
-//! Where there can be none the test says so and passes; with `TITHON_RIG=require`, as in CI, it fails.
+//! Booted only where `TITHON_RIG` is set, for it is a whole machine; the test says so and passes
+//! otherwise. With `TITHON_RIG=require` a test that cannot have its rig fails.
 
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
@@ -33,6 +34,9 @@ pub(crate) struct Rig {
 impl Rig {
     /// Boots a rig in which `~/.local/bin/tithon` is the program under test; `None` where it cannot be.
     pub(crate) fn boot(test: &str) -> Option<Self> {
+        if std::env::var_os("TITHON_RIG").is_none() {
+            return skip(test, "it boots a machine; TITHON_RIG=require runs it");
+        }
         let one = ONE.lock().unwrap_or_else(|broken| broken.into_inner());
         let Some(python) = python() else {
             return skip(test, "no python3 with ipykernel is found");
