@@ -96,7 +96,8 @@ fn started(process: &ProcessIdentity) -> io::Result<SystemTime> {
 mod tests {
     use std::{
         fs::File,
-        process::{Child, Command},
+        io::Read,
+        process::{Child, Command, Stdio},
     };
 
     use super::*;
@@ -113,12 +114,16 @@ mod tests {
     /// A process whose command line is that of a kernel of `dir`.
     fn kernel(dir: &Path, module: &str) -> Killed {
         fs::write(dir.join("kernel.json"), "{}").unwrap();
-        let child = Command::new("sh")
-            .args(["-c", "read -r _", "-m", module, "-f"])
+        let mut child = Command::new("sh")
+            .args(["-c", "echo; read -r _", "-m", module, "-f"])
             .arg(dir.join("kernel.json"))
-            .stdin(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // `spawn` returns in the middle of the exec, when the command line may still be empty.
+        let mut said = child.stdout.take().unwrap();
+        said.read_exact(&mut [0]).unwrap();
         fs::write(dir.join("kernel.pid"), child.id().to_string()).unwrap();
         Killed(child)
     }
