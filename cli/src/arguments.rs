@@ -8,8 +8,8 @@ use tithon_ipc::ids::{SessionId, SessionIdError};
 use crate::commands::{
     attach::AttachArgs, clear::ClearArgs, completions::CompletionsArgs, daemon::DaemonArgs,
     doctor::DoctorArgs, export::ExportArgs, import::ImportArgs, install::InstallArgs,
-    interrupt::InterruptArgs, kill::KillArgs, log::LogArgs, man::ManArgs, ps::PsArgs,
-    reap::ReapArgs, repl::ReplArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs,
+    interrupt::InterruptArgs, kill::KillArgs, log::LogArgs, logs::LogsArgs, man::ManArgs,
+    ps::PsArgs, reap::ReapArgs, repl::ReplArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs,
     shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
     upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Ps(PsArgs),
     Log(LogArgs),
+    Logs(LogsArgs),
     Tail(TailArgs),
     Wait(WaitArgs),
     Clear(ClearArgs),

@@ -125,7 +125,7 @@ impl History {
 }
 
 /// The name that was probably meant.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     names
         .map(|name| (distance(wanted, name), name))
         .filter(|(distance, name)| {

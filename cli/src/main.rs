@@ -10,6 +10,7 @@ mod frames;
 mod history;
 mod link;
 mod logging;
+mod logs;
 mod pager;
 mod render;
 mod repl;

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod json;
 pub mod jupyter;
 pub mod lock;
+pub mod logs;
 pub mod marks;
 pub mod naming;
 pub mod paths;

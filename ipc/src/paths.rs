@@ -172,7 +172,7 @@ impl Home {
 
     /// The supervisor's log.
     pub fn log(&self) -> PathBuf {
-        self.root.join("daemon.log")
+        self.root.join(crate::logs::SUPERVISOR)
     }
 
     /// One directory per session.

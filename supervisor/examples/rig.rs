@@ -60,6 +60,7 @@ fn supervise(home: Home) -> ExitCode {
         idle_timeout: Some(Duration::from_millis(1500)),
         retention_days: None,
         history_target_mib: Some(7.0),
+        journaled: false,
         worker_program: env::current_exe().unwrap(),
     };
     match tithon_supervisor::run(home, options) {

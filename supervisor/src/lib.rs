@@ -49,6 +49,8 @@ pub struct Options {
     pub retention_days: Option<f64>,
     /// How large a session's history should stay, in MiB.
     pub history_target_mib: Option<f64>,
+    /// Whether this process's log goes to systemd's journal too; then that of its workers does.
+    pub journaled: bool,
     /// The executable that is a worker when called with `worker`.
     pub worker_program: PathBuf,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use tithon_ipc::{control::Request, files::Meta, ids::SessionId, paths::Home};
+use tithon_ipc::{control::Request, files::Meta, ids::SessionId, logs, paths::Home};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -68,6 +68,7 @@ pub(crate) enum StartError {
 pub(crate) struct Spawner {
     program: PathBuf,
     root: PathBuf,
+    journaled: bool,
     environment: Vec<(&'static str, OsString)>,
     /// What every worker is to know of the command line, also one that an earlier supervisor started.
     policy: Request,
@@ -99,6 +100,7 @@ impl Spawner {
         Self {
             program: options.worker_program.clone(),
             root: home.root().to_owned(),
+            journaled: options.journaled,
             environment,
             policy: Request::Policy {
                 idle_timeout_ms: options
@@ -168,6 +170,10 @@ impl Spawner {
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         for name in OURS_ALONE {
             command.env_remove(name);
+        }
+        if !self.journaled {
+            // Inherited from a terminal that is itself a service: a stream of somebody else's.
+            command.env_remove("JOURNAL_STREAM");
         }
         let mut child = command.spawn().map_err(failed)?;
         self.restore_descriptors(&child);
@@ -248,7 +254,7 @@ fn prepare(id: &SessionId, dir: &Path, workdir: Option<PathBuf>) -> io::Result<(
 }
 
 fn log_of(dir: &Path) -> PathBuf {
-    dir.join("worker.log")
+    logs::worker(dir)
 }
 
 /// The end of the worker's log behind the byte `since`, for whoever wants to know why it died.

@@ -9,7 +9,7 @@ use crate::{
     arguments,
     error::CliError,
     exit::Exit,
-    logging::{self, Echo, LogLevel},
+    logging::{self, Author, Echo, LogLevel},
     start::program,
 };
 use clap::Args;
@@ -61,11 +61,13 @@ pub(crate) fn run(args: &DaemonArgs) -> Result<Exit, CliError> {
     let home = Home::from_env()?;
     home.prepare()?;
     let system = |doing| move |source| CliError::System { doing, source };
-    logging::start(args.log_level, &home.log(), echo).map_err(system("open the log"))?;
+    let journaled = logging::start(args.log_level, &home.log(), echo, &Author::Supervisor)
+        .map_err(system("open the log"))?;
     let options = Options {
         idle_timeout: args.idle_timeout,
         retention_days: args.history_retention_days,
         history_target_mib: args.history_target_mib,
+        journaled,
         worker_program: program().map_err(system("find this program's file"))?,
     };
     match tithon_supervisor::run(home, options) {

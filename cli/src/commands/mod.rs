@@ -11,6 +11,7 @@ pub(crate) mod install;
 pub(crate) mod interrupt;
 pub(crate) mod kill;
 pub(crate) mod log;
+pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod ps;
 pub(crate) mod reap;
@@ -87,6 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,
         Command::Log(args) => block_on(log::run(&args, &link()?))?,
+        Command::Logs(args) => block_on(logs::run(&args, &link()?))?,
         Command::Tail(args) => block_on(tail::run(&args, &link()?))?,
         Command::Wait(args) => block_on(wait::run(&args, &link()?))?,
         Command::Clear(args) => block_on(clear::run(&args, &link()?))?,

@@ -38,7 +38,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// What a session's directory holds. `meta.json` goes first: from then on nothing finds the session;
 /// the lock goes last: until then nobody moves in.
-const FILES: [&str; 13] = [
+const FILES: [&str; 17] = [
     "meta.json",
     "launch.json",
     "kernel.json",
@@ -49,7 +49,11 @@ const FILES: [&str; 13] = [
     "journal.db-wal",
     "journal.db-shm",
     "kernel.log",
+    "kernel.log.1",
+    "kernel.log.2",
     "worker.log",
+    "worker.log.1",
+    "worker.log.2",
     "faults.log",
     "worker.lock",
 ];

@@ -3,11 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use tithon_ipc::paths::Home;
+use tithon_ipc::{files::Meta, logs, paths::Home};
 
 use crate::{
     error::CliError,
-    logging::{self, Echo, LogLevel},
+    logging::{self, Author, Echo, LogLevel},
 };
 
 /// Serve one session
@@ -36,8 +36,14 @@ pub(crate) struct WorkerArgs {
 /// # Errors
 /// When the session's log cannot be opened.
 pub(crate) fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
-    let log = args.dir.join("worker.log");
-    logging::start(args.log_level, &log, Echo::Silent).map_err(|source| CliError::System {
+    let session = Meta::read(&args.dir).ok().map(|meta| meta.session_id);
+    logging::start(
+        args.log_level,
+        &logs::worker(&args.dir),
+        Echo::Silent,
+        &Author::Worker(session),
+    )
+    .map_err(|source| CliError::System {
         doing: "open the worker's log",
         source,
     })?;

@@ -7,3 +7,4 @@ pub mod numbering;
 pub mod process;
 pub mod spool;
 pub mod tree;
+pub(crate) mod words;

@@ -2,12 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
+    fs::File,
     io,
-    os::unix::{
-        fs::OpenOptionsExt,
-        process::{CommandExt, ExitStatusExt},
-    },
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -45,6 +42,8 @@ pub struct Spawn<'a> {
     pub workdir: &'a Path,
     /// The session's directory.
     pub dir: &'a Path,
+    /// Where its own stdout and stderr go.
+    pub log: &'a File,
 }
 
 /// A running kernel.
@@ -55,7 +54,7 @@ pub struct KernelProcess {
 }
 
 impl KernelProcess {
-    /// Starts a kernel in a session of its own, its words appended to `kernel.log`, and records it.
+    /// Starts a kernel in a session of its own, and records it.
     ///
     /// # Errors
     /// When the program cannot be run; the error names it.
@@ -64,12 +63,6 @@ impl KernelProcess {
             .argv
             .split_first()
             .ok_or_else(|| io::Error::other("the kernel has no command"))?;
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(spawn.dir.join("kernel.log"))?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -78,8 +71,8 @@ impl KernelProcess {
             .env(MARK, spawn.dir)
             .current_dir(spawn.workdir)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+            .stdout(spawn.log.try_clone()?)
+            .stderr(spawn.log.try_clone()?);
         detach(&mut command);
         let mut child = command.spawn().map_err(|err| {
             let place = if spawn.workdir.is_dir() {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tithon_ipc::client::LaunchWish;
+use tithon_ipc::{client::LaunchWish, logs};
 
 use super::{
     Ending, Session,
@@ -62,6 +62,7 @@ impl Session {
         else {
             return;
         };
+        self.kernel_log.look();
         self.abandon_questions();
         self.withdraw();
         let pid = kernel.process.pid();
@@ -74,7 +75,7 @@ impl Session {
             Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
             Some(End::Wanted(ending)) => self.ending = Some(ending),
             Some(End::Late) => {
-                let log = self.place.dir.join("kernel.log");
+                let log = logs::kernel(&self.place.dir);
                 let reason = format!(
                     "kernel did not become ready in time (see {})",
                     log.display()

@@ -12,6 +12,7 @@ use tithon_ipc::{
     client::{Frame, LaunchWish, Op},
     files::{self, KernelRecord},
     jupyter::{ConnectionFile, Signer},
+    logs,
     process::boot_id,
 };
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ use crate::{
         launcher,
         process::{self, KernelProcess, Spawn},
         spool::SpoolError,
+        words,
     },
     python::{self, Launch, PythonError, Wish},
 };
@@ -153,12 +155,14 @@ impl Session {
         // Opened before the kernel exists: from its first moment there is no way to lose it.
         let (channels, incoming) =
             Channels::open(&connection, &self.identity()).map_err(io::Error::other)?;
-        let log_start = fs::metadata(self.place.dir.join("kernel.log")).map_or(0, |log| log.len());
+        let log = words::open(&self.place.dir)?;
+        let log_start = log.metadata()?.len();
         let process = KernelProcess::spawn(&Spawn {
             argv: &argv,
             env: &env,
             workdir: &self.place.workdir,
             dir: &self.place.dir,
+            log: &log,
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
         let signer = Signer::new(&connection.key, self.identity());
@@ -315,7 +319,7 @@ impl Session {
 
     /// What to say of a kernel that ended before it was ready.
     pub(super) fn died_at_start(&self, log_start: u64) -> String {
-        let log = self.place.dir.join("kernel.log");
+        let log = logs::kernel(&self.place.dir);
         let words = last_words(&log, log_start).unwrap_or_default();
         let said = if words.is_empty() {
             String::new()

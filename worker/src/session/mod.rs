@@ -61,7 +61,7 @@ use crate::{
     client::{Answer, ClientId, Link},
     feed::Feed,
     journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
-    kernel::numbering::Numbering,
+    kernel::{numbering::Numbering, words::KernelLog},
     settings::Settings,
     sidecar::Sidecar,
     widgets::WidgetMirror,
@@ -181,6 +181,7 @@ pub(crate) struct Session {
     created: f64,
     last_touch: Instant,
     idle_look_due: Instant,
+    kernel_log: KernelLog,
     ending: Option<Ending>,
     /// What to say once the session's lock and socket are free for another worker.
     partings: Vec<Parting>,
@@ -261,6 +262,7 @@ impl Session {
             last_touch: Instant::now(),
             idle_look_due: Instant::now() + settings.idle_poll,
             settings,
+            kernel_log: KernelLog::of(&place.dir),
             ending: None,
             partings: Vec::new(),
             place,
@@ -342,7 +344,8 @@ impl Session {
         let far = now + Duration::from_secs(3600);
         let unused = self.is_unused().then(|| self.last_touch + UNUSED_AFTER);
         let barrier = self.running.as_ref().and_then(|running| running.barrier);
-        let idle = self.settings.idle_timeout.map(|_| self.idle_look_due);
+        let looks = self.settings.idle_timeout.is_some() || self.kernel.running().is_some();
+        let idle = looks.then_some(self.idle_look_due);
         let kernel = self.kernel.running().and_then(Kernel::deadline);
         // While a commit is under way, its end is what the spool waits for.
         let spool = self
@@ -396,6 +399,7 @@ impl Session {
         self.kernel_deadline(now).await;
         if now >= self.idle_look_due {
             self.idle_look_due = now + self.settings.idle_poll;
+            self.kernel_log.look();
             self.collect_if_idle().await;
         }
     }

@@ -346,6 +346,7 @@ impl Session {
             .get(&running.exec)
             .is_some_and(super::store::LiveFold::has_error);
         let known = running.reply.clone();
+        self.kernel_log.look();
         let reply = known.unwrap_or_else(|| ExecuteReply::guess(failed, running.execution_count));
         self.end_running(
             reply.ended(),
