@@ -110,18 +110,23 @@ impl Task {
                     answer,
                 } => drop(answer.send(self.open(id, workdir))),
                 Ask::Find { id, answer } => drop(answer.send(self.find(&id))),
-                Ask::All { answer } => drop(answer.send(self.known.values().cloned().collect())),
+                Ask::All { answer } => drop(answer.send(self.all())),
                 Ask::Discover { answer } => drop(answer.send(self.discover())),
             }
         }
     }
 
-    /// A task that panicked is no longer known: its session's directory holds all that matters.
+    /// A session whose task is over is no longer known: its directory holds all that matters.
     fn find(&self, id: &SessionId) -> Option<Session> {
         self.known
             .get(id)
             .filter(|session| !session.is_over())
             .cloned()
+    }
+
+    fn all(&self) -> Vec<Session> {
+        let living = self.known.values().filter(|session| !session.is_over());
+        living.cloned().collect()
     }
 
     fn open(&mut self, id: SessionId, workdir: Option<PathBuf>) -> Session {
@@ -142,6 +147,7 @@ impl Task {
     }
 
     fn add(&mut self, id: SessionId, dir: PathBuf) -> Session {
+        self.known.retain(|_, session| !session.is_over());
         let session = Session::spawn(id.clone(), dir, Arc::clone(&self.spawner));
         self.known.insert(id, session.clone());
         session

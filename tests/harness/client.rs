@@ -70,8 +70,13 @@ impl Client {
 
     /// Attaches; returns the snapshot if there is one, and the seq of `sync`.
     pub(crate) fn attach(&mut self, session: &str, since: i64) -> (Option<Value>, i64) {
-        self.cursor = since.max(0);
-        self.send(&json!({"op": "attach", "session": session, "last_seen_seq": since}));
+        self.attach_by(&json!({"op": "attach", "session": session, "last_seen_seq": since}))
+    }
+
+    /// Attaches in the words of an operation.
+    pub(crate) fn attach_by(&mut self, attach: &Value) -> (Option<Value>, i64) {
+        self.cursor = attach["last_seen_seq"].as_i64().unwrap_or(0).max(0);
+        self.send(attach);
         let mut snapshot = None;
         loop {
             let frame = self.frame().unwrap_or_else(|end| panic!("attach: {end:?}"));

@@ -31,6 +31,9 @@ const PERSONAL: [&str; 9] = [
     "LISTEN_",
 ];
 
+/// What a supervisor is started with.
+const DAEMON: [&str; 3] = ["daemon", "--log-level", "DEBUG"];
+
 /// How much of a log is shown when a test fails, in bytes.
 const LOG_SHOWN: usize = 2000;
 
@@ -142,8 +145,40 @@ impl Home {
 
     /// Starts a supervisor and waits until it serves.
     pub(crate) fn start(&mut self) {
-        let mut supervisor = self
-            .command(&["daemon", "--log-level", "DEBUG"])
+        self.start_as(self.command(&DAEMON));
+    }
+
+    /// Starts a supervisor in which, as in its workers and kernels, nothing may watch files: what a
+    /// user's limit of inotify instances comes to when it is used up. `false` where it cannot be had.
+    pub(crate) fn start_without_watches(&mut self) -> bool {
+        let limited = "echo 0 >/proc/sys/user/max_inotify_instances";
+        let namespace = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "sh", "-c", script]);
+            command
+        };
+        let possible = namespace(limited).stderr(Stdio::null()).status();
+        if !possible.is_ok_and(|status| status.success()) {
+            return false;
+        }
+        let daemon = self.command(&DAEMON);
+        let mut command = namespace(&format!("{limited} && exec \"$0\" \"$@\""));
+        command
+            .arg(daemon.get_program())
+            .args(daemon.get_args())
+            .current_dir(self.work());
+        for (name, value) in daemon.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.start_as(command);
+        true
+    }
+
+    fn start_as(&mut self, mut daemon: Command) {
+        let mut supervisor = daemon
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -222,6 +257,16 @@ impl Home {
     pub(crate) fn attached(&self, session: &str, since: i64) -> Client {
         let mut client = self.client();
         client.attach(session, since);
+        client
+    }
+
+    /// A connection attached to a session, whose kernel is not started by that.
+    pub(crate) fn observing(&self, session: &str) -> Client {
+        let mut client = self.client();
+        let attach = serde_json::json!({
+            "op": "attach", "session": session, "last_seen_seq": 0, "start_kernel": false,
+        });
+        client.attach_by(&attach);
         client
     }
 

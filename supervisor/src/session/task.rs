@@ -22,6 +22,10 @@ const POLICY_LIMIT: Duration = Duration::from_secs(10);
 /// a full disk has space again, and its kernel has more to say.
 const REST: Duration = Duration::from_secs(10);
 
+/// How long a session without worker and kernel keeps its task, in case somebody asks again. What there
+/// is to know of it is on disk: a supervisor that has seen ten thousand sessions keeps those that live.
+const UNNEEDED: Duration = Duration::from_secs(5);
+
 type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
 
 enum State {
@@ -39,13 +43,17 @@ enum Change {
     Started(Result<Living, StartError>),
     Ended,
     Rested,
+    Idle,
 }
 
 impl State {
     /// What happens next by itself. Dropped half-way it loses nothing.
     async fn change(&mut self) -> Change {
         match self {
-            Self::Absent => std::future::pending().await,
+            Self::Absent => {
+                sleep(UNNEEDED).await;
+                Change::Idle
+            }
             Self::Failed(_, until) => {
                 sleep_until(*until).await;
                 Change::Rested
@@ -82,7 +90,7 @@ impl Task {
         }
     }
 
-    /// Answers until nobody can ask any more.
+    /// Answers until nobody can ask any more, or nobody is likely to.
     pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Ask>) {
         loop {
             tokio::select! {
@@ -90,7 +98,12 @@ impl Task {
                     Some(ask) => self.asked(ask),
                     None => return,
                 },
-                change = self.state.change() => self.changed(change),
+                change = self.state.change() => match change {
+                    // One handle is the registry's own, and it gives no other away meanwhile: both
+                    // run on one thread. It replaces a session whose task is over.
+                    Change::Idle if mailbox.is_empty() && mailbox.sender_strong_count() <= 1 => return,
+                    change => self.changed(change),
+                },
             }
         }
     }
@@ -158,6 +171,7 @@ impl Task {
             Change::Ended => self.look_again(),
             Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
             Change::Rested => self.state = State::Absent,
+            Change::Idle => {}
         }
     }
 

@@ -1,4 +1,8 @@
-//! Tells when a spool directory may hold more: inotify on its segments' names and sizes.
+//! Tells when a spool directory may hold more: inotify on its segments' names and sizes, or, where a
+//! user has no more instances of it, a timer.
+//!
+//! A kernel with many sessions is what meets the limit: by default Linux gives 128 instances to all
+//! processes of a user together, and editors take some of them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,11 +10,31 @@ use std::path::Path;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
+/// How often is looked where nobody says when; nanoseconds. Short enough for eyes.
+const INTERVAL: i64 = 50_000_000;
+
+/// A descriptor that is readable when it is time to look.
 pub(super) struct Watch(OwnedFd);
 
 impl Watch {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
+        match Self::notified(dir) {
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM | Errno::NOSYS) => {
+                tracing::warn!(
+                    "fs.inotify.max_user_instances is used up: the spool is looked at 20 times a second"
+                );
+                Ok(Self::timed()?)
+            }
+            watch => Ok(watch?),
+        }
+    }
+
+    fn notified(dir: &Path) -> rustix::io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         inotify::add_watch(
             &inotify,
@@ -21,6 +45,23 @@ impl Watch {
                 | WatchFlags::DONT_FOLLOW,
         )?;
         Ok(Self(inotify))
+    }
+
+    fn timed() -> rustix::io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let interval = Timespec {
+            tv_sec: 0,
+            tv_nsec: INTERVAL,
+        };
+        let every = Itimerspec {
+            it_interval: interval,
+            it_value: interval,
+        };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
+        Ok(Self(timer))
     }
 
     /// Forgets what was reported so far; to be called before looking, never after.
