@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-use tithon_ipc::paths::Home;
+use tithon_ipc::{files::worker_lock, lock::Lock, paths::Home};
 
 use super::{Finding, Manager, Severity};
 use crate::service::{
@@ -116,22 +116,36 @@ async fn lingering(systemd: &Systemd) -> Finding {
     }
 }
 
-/// Every worker watches its spool: that is one inotify instance each, of a limited number per user.
+/// inotify instances that a session may take: its worker watches the spool, its kernel two files.
+const WATCHES: usize = 3;
+
+/// A user has a limited number of inotify instances; editors take some as well.
 fn watches(home: &Home) -> Option<Finding> {
-    const CHECK: &str = "inotify";
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok()?;
-    let limit: usize = limit.trim().parse().ok()?;
-    let sessions = tithon_supervisor::directories(&home.sessions()).len();
-    Some(if sessions.saturating_mul(4) > limit.saturating_mul(3) {
+    let sessions = tithon_supervisor::directories(&home.sessions())
+        .iter()
+        .filter(|dir| Lock::is_held(&worker_lock(dir)).unwrap_or(false))
+        .count();
+    Some(judged(sessions, limit.trim().parse().ok()?))
+}
+
+fn judged(sessions: usize, limit: usize) -> Finding {
+    const CHECK: &str = "inotify";
+    if sessions.saturating_mul(4 * WATCHES) > limit.saturating_mul(3) {
         Finding::bad(
             CHECK,
-            Severity::Warning,
-            format!("{sessions} sessions and at most {limit} of your processes may watch files"),
+            Severity::Note,
+            format!(
+                "{sessions} sessions run, and your processes may watch {limit} times: beyond that they look 20 times a second instead"
+            ),
             "as root: sysctl fs.inotify.max_user_instances=1024, and the same line in /etc/sysctl.d",
         )
     } else {
-        Finding::ok(CHECK, format!("{limit} of your processes may watch files"))
-    })
+        Finding::ok(
+            CHECK,
+            format!("your processes may watch files {limit} times"),
+        )
+    }
 }
 
 async fn python() -> Finding {
@@ -170,5 +184,17 @@ async fn python() -> Finding {
             "without a network, install it beforehand: python3 -m pip install ipykernel",
         ),
         None => Finding::ok(CHECK, said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_sessions_need_more_watches_than_linux_gives() {
+        assert_eq!(judged(20, 128).severity, Severity::Ok);
+        assert_eq!(judged(40, 128).severity, Severity::Note);
+        assert_eq!(judged(usize::MAX, usize::MAX).severity, Severity::Note);
     }
 }
