@@ -58,7 +58,7 @@ pub(super) struct Question {
 }
 
 enum Order {
-    Read(String),
+    Read,
     Remember(String),
 }
 
@@ -87,9 +87,9 @@ impl Prompt {
         })
     }
 
-    /// Shows the prompt, with something typed already.
-    pub(super) fn read(&self, typed: String) {
-        self.tell(Order::Read(typed));
+    /// Shows the prompt.
+    pub(super) fn read(&self) {
+        self.tell(Order::Read);
     }
 
     /// Adds code to the history.
@@ -146,15 +146,13 @@ fn editor(palette: Palette, sender: &UnboundedSender<Said>) -> rustyline::Result
 
 fn serve(editor: &mut Lines, orders: &Receiver<Order>, said: &UnboundedSender<Said>) {
     while let Ok(order) = orders.recv() {
-        let typed = match order {
-            Order::Read(typed) => typed,
-            Order::Remember(code) => {
-                // A history that is full drops its oldest line by itself.
-                drop(editor.add_history_entry(code));
-                continue;
-            }
-        };
-        let heard = match editor.readline_with_initial(PROMPT, (&typed, "")) {
+        if let Order::Remember(code) = order {
+            // A history that is full drops its oldest line by itself.
+            drop(editor.add_history_entry(code));
+            continue;
+        }
+        // What is read ahead of a line's end stays in the editor and begins the next line.
+        let heard = match editor.readline(PROMPT) {
             Ok(code) => Said::Code(code),
             Err(ReadlineError::Interrupted) => Said::Interrupted,
             Err(_) => Said::Left,

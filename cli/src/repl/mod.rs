@@ -54,7 +54,9 @@ enum Wake {
     Frame(Result<Option<FrameText>, ConnectionError>),
     Quiet,
     Said(Said),
-    Typed(io::Result<Vec<u8>>),
+    Line(io::Result<Option<String>>),
+    /// Ctrl-D while no line is edited.
+    Left,
     Interrupt,
     Suspend,
 }
@@ -73,14 +75,14 @@ pub(crate) struct Repl<'a> {
     phase: Phase,
     /// Whether this connection's backlog is through.
     is_synced: bool,
-    /// What was typed while a cell ran.
-    typed: Vec<u8>,
     /// The answer to a cell's prompt that may not have arrived.
     answer: Option<String>,
     questions: HashMap<u64, Sender<Value>>,
     last_question: u64,
     interrupts: Signal,
     suspends: Signal,
+    /// Ctrl-D while a cell runs.
+    goodbyes: Signal,
 }
 
 impl<'a> Repl<'a> {
@@ -106,13 +108,13 @@ impl<'a> Repl<'a> {
             prompt: Prompt::start(palette).map_err(failed)?,
             phase: Phase::Attaching,
             is_synced: false,
-            typed: Vec::new(),
             answer: None,
             questions: HashMap::new(),
             last_question: 0,
             interrupts: signal(SignalKind::interrupt()).map_err(failed)?,
             suspends: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))
                 .map_err(failed)?,
+            goodbyes: signal(SignalKind::quit()).map_err(failed)?,
         })
     }
 
@@ -121,6 +123,7 @@ impl<'a> Repl<'a> {
     /// # Errors
     /// When the session cannot be reached, or the terminal is gone.
     pub(crate) async fn run(mut self) -> Result<Exit, CliError> {
+        self.terminal.set(Mode::Watching);
         let mut connection = self.link.open().await?;
         loop {
             let lost = match self.serve(&mut connection).await {
@@ -159,30 +162,31 @@ impl<'a> Repl<'a> {
                 Wake::Frame(Err(_)) => return Err(Stop::Lost(Lost::Broken)),
                 Wake::Quiet => self.flush()?,
                 Wake::Said(Said::Code(code)) => self.entered(&code, connection).await?,
-                Wake::Said(Said::Interrupted) => self.prompt.read(String::new()),
+                Wake::Said(Said::Interrupted) => self.prompt.read(),
                 Wake::Said(Said::Left) => return Ok(()),
                 Wake::Said(Said::Asks(question)) => self.ask(question, connection).await?,
-                Wake::Typed(typed) => {
-                    if !self.typed(typed, connection).await? {
-                        return Ok(());
-                    }
+                Wake::Line(Ok(line)) => self.answer(line, connection).await?,
+                Wake::Left | Wake::Line(Err(_)) => {
+                    self.terminal.forget_typed();
+                    return Ok(());
                 }
                 Wake::Interrupt if self.phase == Phase::Attaching => return Ok(()),
                 Wake::Interrupt => self.interrupt(),
-                Wake::Suspend => self.suspend(),
+                Wake::Suspend => self.terminal.suspend(),
             }
         }
     }
 
     async fn wait(&mut self, connection: &mut Connection) -> Wake {
-        let is_watching = self.phase == Phase::Watching;
+        let is_asking = self.terminal.is_asking();
         tokio::select! {
             // In this order: Ctrl-C must not starve behind a flood, and what is there to read is
             // read before what was made of it is written, up to a buffer's size.
             biased;
-            Some(()) = self.interrupts.recv(), if self.phase != Phase::Editing => Wake::Interrupt,
+            Some(()) = self.interrupts.recv() => Wake::Interrupt,
+            Some(()) = self.goodbyes.recv() => Wake::Left,
             Some(()) = self.suspends.recv() => Wake::Suspend,
-            typed = self.terminal.typed(), if is_watching => Wake::Typed(typed),
+            line = self.terminal.line(), if is_asking => Wake::Line(line),
             said = self.prompt.said() => Wake::Said(said),
             () = std::future::ready(()), if self.screen.is_full() => Wake::Quiet,
             frame = connection.next() => Wake::Frame(frame),
@@ -271,17 +275,14 @@ impl<'a> Repl<'a> {
                     .aside(&format!("{exec_id} asks for input: {}", request.prompt));
             }
         } else if event.kind == "input_resolved" {
-            self.answer = None;
-            if self.phase == Phase::Watching {
-                self.terminal.set(Mode::Quiet);
-            }
+            self.resolved();
         } else {
             let heard = self.cells.event(event, &mut self.screen)?;
             if let Some(code) = heard.code {
                 self.prompt.remember(&code);
             }
             if heard.is_over && self.phase == Phase::Watching {
-                self.answer = None;
+                self.resolved();
                 self.edit()?;
             }
         }
@@ -291,7 +292,7 @@ impl<'a> Repl<'a> {
     /// The person entered code.
     async fn entered(&mut self, code: &str, connection: &mut Connection) -> Result<(), Stop> {
         if code.trim().is_empty() {
-            self.prompt.read(String::new());
+            self.prompt.read();
             return Ok(());
         }
         self.screen.take_over();
@@ -314,20 +315,18 @@ impl<'a> Repl<'a> {
 
     fn watch(&mut self) {
         self.phase = Phase::Watching;
-        if self.terminal.mode() == Mode::Found {
-            self.terminal.set(Mode::Quiet);
+        if !self.terminal.is_asking() {
+            self.terminal.set(Mode::Watching);
         }
     }
 
     fn edit(&mut self) -> Result<(), Stop> {
         self.phase = Phase::Editing;
-        self.terminal.set(Mode::Found);
+        self.terminal.set(Mode::Editing);
         self.screen
             .hand_over(&mut self.prompt)
             .map_err(CliError::Output)?;
-        let typed = String::from_utf8_lossy(&self.typed).into_owned();
-        self.typed.clear();
-        self.prompt.read(typed.trim_end_matches('\n').to_owned());
+        self.prompt.read();
         Ok(())
     }
 

@@ -91,6 +91,11 @@ impl Screen {
         }
     }
 
+    /// Takes note that a person's Enter, shown by the terminal itself, began a new line.
+    pub(super) fn line_was_ended(&mut self) {
+        self.line_is_open = false;
+    }
+
     /// Shows any text.
     pub(super) fn write(&mut self, text: &str) {
         if let Some(last) = text.chars().last() {

@@ -1,6 +1,8 @@
-//! The terminal while a cell runs: what is typed is kept for the next prompt, or answers the cell.
+//! The terminal's modes, and the lines that answer `input()`.
 //!
-//! The line editor owns the terminal at other times; nothing is read here then.
+//! Only the line editor and an open question read keys. What is typed at any other time waits in the
+//! terminal's own queue, so that it is read once, in order, by whoever reads next. Keys that must be
+//! heard while a cell runs are made signals.
 
 use std::{
     io::{self, Write},
@@ -8,22 +10,30 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, getpid, kill_process},
+    termios::{
+        InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush,
+        tcgetattr, tcsetattr,
+    },
 };
 use tithon_ipc::readiness::readable;
 use tokio::io::unix::AsyncFd;
 
-/// The editor has the terminal mark what is pasted.
-const END_OF_BRACKETED_PASTE: &[u8] = b"\x1b[?2004l";
+const BRACKETED_PASTE: &str = "\x1b[?2004h";
+const END_OF_BRACKETED_PASTE: &str = "\x1b[?2004l";
+/// Ctrl-D as a key.
+const CTRL_D: u8 = 4;
 
 /// How the terminal is to treat keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// As it was found: for the shell, and for the line editor to build on.
+    /// As it was found: for the shell.
     Found,
-    /// Key by key and unseen; Ctrl-C and Ctrl-Z still are signals.
-    Quiet,
+    /// What the line editor builds on, and goes back to after each line: keys wait, unseen.
+    Editing,
+    /// The same while a cell runs, with Ctrl-D as a signal (`SIGQUIT`) beside Ctrl-C and Ctrl-Z.
+    Watching,
     /// A line that is shown, for `input()`.
     Line,
     /// A line that is not shown, for `getpass()`.
@@ -35,6 +45,10 @@ pub(super) struct Terminal {
     input: AsyncFd<OwnedFd>,
     found: Termios,
     mode: Mode,
+    /// The beginning of the line that is being typed for a question.
+    begun: Vec<u8>,
+    /// An answer that was typed before its question came.
+    ahead: Option<String>,
 }
 
 impl Terminal {
@@ -47,6 +61,8 @@ impl Terminal {
             found: tcgetattr(io::stdin())?,
             input: readable(io::stdin().as_fd().try_clone_to_owned()?)?,
             mode: Mode::Found,
+            begun: Vec::new(),
+            ahead: None,
         })
     }
 
@@ -58,11 +74,18 @@ impl Terminal {
         let mut modes = self.found.clone();
         match mode {
             Mode::Found => {}
-            Mode::Quiet => {
+            Mode::Editing | Mode::Watching => {
                 modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+                // A signal must not take the last of the output with it.
+                modes.local_modes |= LocalModes::NOFLSH;
+                // Enter is the key that the editor knows.
+                modes.input_modes -= InputModes::ICRNL;
                 // A read that finds nothing returns at once.
                 modes.special_codes[SpecialCodeIndex::VMIN] = 0;
                 modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+                if mode == Mode::Watching {
+                    modes.special_codes[SpecialCodeIndex::VQUIT] = CTRL_D;
+                }
             }
             Mode::Line => modes.local_modes |= LocalModes::ICANON | LocalModes::ECHO,
             Mode::Hidden => {
@@ -72,46 +95,138 @@ impl Terminal {
         }
         // A terminal that is gone needs no setting up.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+        // What is pasted while a cell runs is to be known as such by the editor afterwards.
+        say(match mode {
+            Mode::Editing | Mode::Watching => BRACKETED_PASTE,
+            Mode::Found | Mode::Line | Mode::Hidden => END_OF_BRACKETED_PASTE,
+        });
         self.mode = mode;
     }
 
-    /// How it is set up.
-    pub(super) fn mode(&self) -> Mode {
-        self.mode
+    /// Whether a question is being answered.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.mode, Mode::Line | Mode::Hidden)
     }
 
-    /// What was typed: keys, or in a line mode a line with its end; empty at the end of input.
+    /// Whether what is typed for it is not shown.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.mode == Mode::Hidden
+    }
+
+    /// Ctrl-Z: the shell gets the terminal as it was, and gives it back with `fg`.
+    pub(super) fn suspend(&mut self) {
+        let mode = self.mode;
+        // Not only our modes: the editor has its own while it reads.
+        let modes = tcgetattr(io::stdin());
+        self.set(Mode::Found);
+        // Nothing to do about a process that may not stop itself.
+        let _ = kill_process(getpid(), Signal::STOP);
+        self.set(mode);
+        if let Ok(modes) = modes {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+        }
+        // The editor draws its line again, as after a change of the window's size.
+        let _ = kill_process(getpid(), Signal::WINCH);
+    }
+
+    /// Drops what was typed and not read.
+    pub(super) fn forget_typed(&mut self) {
+        self.begun.clear();
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+    }
+
+    /// Sets the terminal up for a question, and gives what was typed ahead of it, which begins the
+    /// answer or is all of it. A password is not taken from what was typed for something else.
+    pub(super) fn ask(&mut self, is_password: bool) -> String {
+        self.begun.clear();
+        if is_password {
+            self.forget_typed();
+            self.set(Mode::Hidden);
+            return String::new();
+        }
+        // Before lines are made of keys: what waits has ends of lines that would not count as such.
+        while self.ahead.is_none() && is_readable() {
+            match take() {
+                Ok(Some(byte)) => self.ahead = self.push(byte),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.set(Mode::Line);
+        match &self.ahead {
+            Some(line) => format!("{line}\n"),
+            None => String::from_utf8_lossy(&self.begun).into_owned(),
+        }
+    }
+
+    /// The line that is typed, without its end; nothing at the end of input.
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub(super) async fn typed(&self) -> io::Result<Vec<u8>> {
+    pub(super) async fn line(&mut self) -> io::Result<Option<String>> {
+        if let Some(line) = self.ahead.take() {
+            return Ok(Some(line));
+        }
         loop {
             let mut ready = self.input.readable().await?;
-            let mut waiting = [PollFd::from_borrowed_fd(
-                rustix::stdio::stdin(),
-                PollFlags::IN,
-            )];
             // Readiness may be that of keys the editor has read since.
-            if poll(&mut waiting, Some(&rustix::event::Timespec::default()))? == 0 {
+            if !is_readable() {
                 ready.clear_ready();
                 continue;
             }
-            let mut bytes = vec![0; 4096];
-            let length = rustix::io::read(io::stdin(), &mut bytes)?;
-            bytes.truncate(length);
-            return Ok(bytes);
+            drop(ready);
+            match take()? {
+                Some(byte) => {
+                    if let Some(line) = self.push(byte) {
+                        return Ok(Some(line));
+                    }
+                }
+                None => return Ok(Some(self.begun()).filter(|line| !line.is_empty())),
+            }
         }
     }
+
+    fn push(&mut self, byte: u8) -> Option<String> {
+        if matches!(byte, b'\n' | b'\r') {
+            return Some(self.begun());
+        }
+        self.begun.push(byte);
+        None
+    }
+
+    fn begun(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.begun)).into_owned()
+    }
+}
+
+/// The next byte, and no more: what follows a line is for whoever reads next.
+fn take() -> io::Result<Option<u8>> {
+    let mut byte = [0];
+    let length = rustix::io::read(io::stdin(), &mut byte)?;
+    Ok((length > 0).then_some(byte[0]))
+}
+
+/// Whether a read would find something, be it the end.
+fn is_readable() -> bool {
+    let mut waiting = [PollFd::from_borrowed_fd(
+        rustix::stdio::stdin(),
+        PollFlags::IN,
+    )];
+    poll(&mut waiting, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Tells the terminal something; one that is gone needs no telling.
+fn say(sequence: &str) {
+    let mut out = io::stdout().lock();
+    drop(
+        out.write_all(sequence.as_bytes())
+            .and_then(|()| out.flush()),
+    );
 }
 
 impl Drop for Terminal {
     /// Also when the editor still reads: its thread goes with the process and sets nothing back.
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.found);
-        let mut out = io::stdout().lock();
-        drop(
-            out.write_all(END_OF_BRACKETED_PASTE)
-                .and_then(|()| out.flush()),
-        );
+        say(END_OF_BRACKETED_PASTE);
     }
 }

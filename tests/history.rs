@@ -1,0 +1,129 @@
+//! What `log`, `tail`, `wait`, `clear` and `rm` say of real cells in a real kernel.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "in a test a panic is the report, and logs are shown with it"
+)]
+
+mod harness;
+
+use std::path::Path;
+
+use self::harness::Home;
+
+/// What a command that must succeed prints.
+fn told(home: &Home, arguments: &[&str]) -> String {
+    home.tithon(arguments).ok()
+}
+
+fn exit_code(home: &Home, arguments: &[&str]) -> i32 {
+    home.tithon(arguments).code
+}
+
+#[test]
+fn history_is_read_by_people_and_programs() {
+    let home = Home::empty();
+    told(&home, &["run", "-c", "for i in range(2):\n    print(i)"]);
+    assert_eq!(exit_code(&home, &["run", "-c", "1/0"]), 1);
+
+    let log = told(&home, &["log"]);
+    assert!(log.starts_with("e1  done  "), "{log}");
+    assert!(
+        log.contains(
+            "  by tithon run\n>>> for i in range(2):\n...     print(i)\n0\n1\n\ne2  error"
+        ),
+        "{log}"
+    );
+    assert!(
+        log.contains("ZeroDivisionError") && !log.contains('\x1b'),
+        "{log}"
+    );
+
+    let found = told(&home, &["log", "--grep", "zerodiv"]);
+    assert!(found.starts_with("e2  error"), "{found}");
+    assert_eq!(told(&home, &["log", "--grep", "nowhere to be found"]), "");
+    assert!(told(&home, &["log", "--exec", "e1"]).contains("...     print(i)"));
+    assert_eq!(told(&home, &["log", "--since", "2999-01-01"]), "");
+
+    let json = told(&home, &["log", "--json", "-n", "1"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["exec_id"], "e2");
+    assert_eq!(json[0]["submitted_by"], "tithon run");
+    assert_eq!(json.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn waiting_ends_as_the_cell_does() {
+    let home = Home::empty();
+    let gate = home.work().join("gate");
+    let code = format!(
+        "import os, time\nprint('before', flush=True)\nwhile not os.path.exists({gate:?}): time.sleep(0.01)\nprint('after')\n1/0"
+    );
+    let exec_id = told(&home, &["run", "--no-wait", "-c", &code]);
+    assert_eq!(exit_code(&home, &["wait", "--timeout", "0.2"]), 3);
+    let tail = std::thread::scope(|scope| {
+        let tail = scope.spawn(|| home.tithon(&["tail", exec_id.trim()]));
+        std::fs::write(&gate, "").unwrap();
+        assert_eq!(exit_code(&home, &["wait"]), 1);
+        tail.join().unwrap()
+    });
+    assert_eq!(tail.code, 1);
+    assert_eq!(tail.stdout, "before\nafter\n");
+    assert!(tail.stderr.contains("ZeroDivisionError"));
+    assert_eq!(exit_code(&home, &["wait", "e9"]), 2);
+}
+
+#[test]
+fn a_cleared_cell_keeps_its_code() {
+    let home = Home::empty();
+    told(&home, &["run", "-c", "print('gone soon')"]);
+    told(&home, &["clear", "e1"]);
+    let log = told(&home, &["log"]);
+    assert!(log.contains(">>> print('gone soon')\n"), "{log}");
+    assert!(!log.contains("\ngone soon"), "{log}");
+    assert_eq!(exit_code(&home, &["clear", "e7"]), 1);
+}
+
+#[test]
+fn only_a_stopped_session_is_removed_and_its_history_needs_no_kernel() {
+    let home = Home::empty();
+    told(&home, &["run", "--session", "lab", "-c", "print(42)"]);
+    let refused = home.tithon(&["rm", "--session", "lab", "--yes"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("its kernel runs"), "{refused:?}");
+
+    told(&home, &["kill", "--session", "lab"]);
+    assert!(told(&home, &["log", "--session", "lab"]).contains(">>> print(42)\n42\n"));
+    assert_eq!(
+        told(&home, &["ps"]).lines().count(),
+        1,
+        "no kernel was started"
+    );
+
+    let unasked = home.tithon(&["rm", "--session", "lab"]);
+    assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
+    told(&home, &["rm", "--session", "lab", "--yes"]);
+    assert_eq!(entries(&home.paths().sessions()), 0);
+
+    let typo = home.tithon(&["log", "--session", "lab"]);
+    assert_eq!(typo.code, 2);
+    assert!(
+        typo.stderr.contains("there is no session 'lab'"),
+        "{typo:?}"
+    );
+    assert_eq!(
+        told(&home, &["run", "--session", "lab", "-c", "print(1)"]),
+        "1\n"
+    );
+    assert!(
+        told(&home, &["log", "--session", "lab"]).starts_with("e1  done"),
+        "it begins anew"
+    );
+    let near = home.tithon(&["log", "--session", "lap"]);
+    assert!(near.stderr.contains("did you mean 'lab'?"), "{near:?}");
+}
+
+fn entries(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}

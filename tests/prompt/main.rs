@@ -1,0 +1,253 @@
+//! The prompt in a real terminal, with a real kernel: what is typed, and what the screen shows.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "in a test a panic is the report, and the screen is shown with it"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod terminal;
+
+use std::process::Command;
+
+use self::{
+    harness::{Home, until},
+    terminal::Terminal,
+};
+
+/// The program in a terminal.
+fn open(home: &Home, arguments: &[&str]) -> Terminal {
+    Terminal::run(command(home, arguments))
+}
+
+fn command(home: &Home, arguments: &[&str]) -> Command {
+    let mut command = home.command(arguments);
+    command
+        .env("TERM", "xterm-256color")
+        .env("USER", "ada")
+        .env_remove("NO_COLOR");
+    command
+}
+
+/// Waits until that execution runs.
+fn wait_until_running(home: &Home, exec_id: &str) {
+    until("the cell running", || {
+        let log = home.tithon(&["log", "--exec", exec_id]);
+        log.stdout.contains("running").then_some(())
+    });
+}
+
+/// The screen from the first line that begins so.
+fn from<'a>(shown: &'a str, beginning: &str) -> &'a str {
+    let at = shown.find(&format!("\n{beginning}")).map(|at| at + 1);
+    &shown[at.unwrap_or_else(|| panic!("no {beginning}:\n{shown}"))..]
+}
+
+#[test]
+fn lines_are_edited_run_and_remembered_elsewhere() {
+    let home = Home::empty();
+    home.tithon(&["run", "-c", "x = 41"]).ok();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("x + 1");
+    prompt.wait_for("\n42\n>>>");
+    prompt.enter("for i in range(2):");
+    prompt.wait("indentation", |shown| shown.ends_with("for i in range(2):"));
+    prompt.press("print(i)\r\r");
+    let shown = prompt.wait("loop", |shown| shown.ends_with("0\n1\n>>>"));
+    assert_eq!(
+        from(&shown, ">>> x + 1"),
+        ">>> x + 1\n42\n>>> for i in range(2):\n    print(i)\n\n0\n1\n>>>"
+    );
+    // The next line knows what ran meanwhile, whoever ran it.
+    home.tithon(&["run", "-c", "print('from elsewhere')"]).ok();
+    prompt.wait_for("\nfrom elsewhere\ne4 is done\n>>>");
+    prompt.press("\x03");
+    prompt.wait("another prompt", |shown| shown.ends_with("\n>>>\n>>>"));
+    prompt.press("\x1b[A");
+    prompt.wait("history", |shown| {
+        shown.ends_with(">>> print('from elsewhere')")
+    });
+    prompt.press("\x03");
+    prompt.ready();
+    prompt.press("\x04");
+    prompt.wait_for("detached; session 'default' lives on\ncome back with: tithon repl");
+    prompt.ended();
+    assert_eq!(home.tithon(&["run", "-c", "print(x)"]).ok(), "41\n");
+}
+
+#[test]
+fn ctrl_c_interrupts_the_cell_and_errors_keep_the_prompt() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &["repl", "--session", "lab"]);
+    prompt.ready();
+    prompt.enter("import time; print('on', flush=True); time.sleep(600)");
+    prompt.wait_for("\non");
+    prompt.press("\x03");
+    prompt.wait_for("KeyboardInterrupt");
+    prompt.ready();
+    prompt.enter("1/0");
+    prompt.wait_for("ZeroDivisionError: division by zero\n>>>");
+}
+
+#[test]
+fn a_cell_asks_in_place_and_a_password_is_not_shown() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("name = input('Who? ')");
+    prompt.wait("question", |shown| shown.ends_with("\nWho?"));
+    prompt.press("ada\r");
+    prompt.ready();
+    prompt.enter("import getpass; word = getpass.getpass('Word: ')");
+    prompt.wait("question", |shown| shown.ends_with("\nWord:"));
+    prompt.press("hush\r");
+    prompt.ready();
+    prompt.enter("name, word[::-1]");
+    let shown = prompt.wait_for("('ada', 'hsuh')");
+    assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn who_comes_back_sees_the_cell_that_still_runs() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    let gate = home.work().join("gate");
+    prompt.enter("import os, time; print('10%', end='\\r20%', flush=True)");
+    prompt.ready();
+    prompt.enter("print('30%', end='\\r', flush=True); g = 'gate'");
+    prompt.ready();
+    prompt.enter("print('50%', end='', flush=True)");
+    prompt.ready();
+    prompt.enter("def wait():");
+    prompt.press("while not os.path.exists(g): time.sleep(.01)\r\r");
+    prompt.wait_for("while not");
+    prompt.ready();
+    prompt.enter("print('60%', end='\\r70%', flush=True); wait(); print('\\r99%')");
+    prompt.wait("progress", |shown| shown.ends_with("\n70%"));
+    prompt.press("\x04");
+    prompt.wait_for("goes on in session 'default'");
+    prompt.ended();
+
+    let again = open(&home, &[]);
+    let shown = again.wait("progress", |shown| shown.ends_with("\n70%"));
+    assert!(shown.contains("running"), "{shown}");
+    assert!(shown.contains("by ada (tithon repl)"), "{shown}");
+    std::fs::write(gate, "").unwrap();
+    let shown = again.ready();
+    assert!(shown.ends_with("\n99%\n>>>"), "{shown}");
+}
+
+#[test]
+fn two_people_see_each_other() {
+    let home = Home::empty();
+    let mut one = open(&home, &[]);
+    one.ready();
+    let mut other = open(&home, &[]);
+    other.ready();
+    one.press("half a li");
+    one.wait_for(">>> half a li");
+    other.enter("print('hello'); 6 * 7");
+    other.wait_for("\nhello\n42\n>>>");
+    let shown = one.wait_for("is done\n>>> half a li");
+    assert_eq!(
+        from(&shown, "e1 by"),
+        "e1 by ada (tithon repl): print('hello'); 6 * 7\nhello\n42\ne1 is done\n>>> half a li"
+    );
+}
+
+#[test]
+fn the_prompt_survives_the_supervisor() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("x = 1");
+    prompt.ready();
+    home.tithon(&["shutdown"]).ok();
+    prompt.enter("x + 1");
+    prompt.wait_for("\n2\n>>>");
+}
+
+#[test]
+fn a_killed_kernel_is_replaced_for_the_next_cell() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("x = 1");
+    prompt.ready();
+    home.tithon(&["kill", "--session", "default"]).ok();
+    prompt.wait_for("the kernel was ended; the next cell gets a fresh one");
+    prompt.enter("'x' in globals()");
+    prompt.wait_for("\nFalse\n>>>");
+}
+
+#[test]
+fn floods_garbage_and_a_narrow_window_leave_the_prompt_in_order() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("print(('x' * 99 + '\\n') * 100_000 + 'end')");
+    prompt.wait_for("\nend\n>>>");
+    prompt.enter("import os; _ = os.write(1, bytes(range(128, 256)) + b'\\nover\\n')");
+    prompt.wait_for("\nover\n>>>");
+    prompt.resize(20);
+    prompt.press("'a' * 30");
+    prompt.wait_for(">>> 'a' * 30");
+    prompt.press("\r");
+    let wrapped = format!("\n'{}\n{}'\n>>>", "a".repeat(19), "a".repeat(11));
+    prompt.wait_for(&wrapped);
+}
+
+#[test]
+fn what_is_pasted_or_typed_ahead_is_not_lost() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.press("\x1b[200~a = 1\nif a:\n    b = 2\n\x1b[201~");
+    prompt.wait_for("b = 2");
+    prompt.press("\r");
+    prompt.ready();
+    prompt.enter("print(a + b)");
+    prompt.wait_for("\n3\n>>>");
+    prompt.enter("import os, time");
+    prompt.ready();
+    prompt.enter("while not os.path.exists('typed'): time.sleep(.01)");
+    prompt.press("\r");
+    wait_until_running(&home, "e4");
+    prompt.press("b + 40\rwho = input('Who? ')\rfor c in who:\rprint(c)\r\rb + 4");
+    std::fs::write(home.work().join("typed"), "").unwrap();
+    prompt.wait("question", |shown| shown.ends_with("\nWho?"));
+    prompt.press("ab\r");
+    let shown = prompt.wait("typed ahead", |shown| shown.ends_with(">>> b + 4"));
+    assert_eq!(
+        from(&shown, ">>> b + 40"),
+        ">>> b + 40\n42\n>>> who = input('Who? ')\nWho? ab\n>>> for c in who:\n    print(c)\n\na\nb\n>>> b + 4"
+    );
+    prompt.press("0\r");
+    prompt.wait_for("\n42\n>>> who");
+    prompt.ready();
+}
+
+/// Whoever types ahead of a question answers it; whoever interrupts means nothing of it to run.
+#[test]
+fn keys_typed_while_a_cell_runs_go_where_they_belong() {
+    let home = Home::empty();
+    let wait = "import os, time\ndef wait():\n while not os.path.exists('gate'): time.sleep(.01)";
+    home.tithon(&["run", "-c", wait]).ok();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("wait(); input('Who? ')");
+    wait_until_running(&home, "e2");
+    prompt.press("ada\r");
+    std::fs::write(home.work().join("gate"), "").unwrap();
+    prompt.wait_for("\nWho? ada\n'ada'\n>>>");
+    prompt.enter("print('on', flush=True); time.sleep(600)");
+    prompt.wait_for("\non");
+    prompt.press("print('never')\r\x03");
+    prompt.wait_for("KeyboardInterrupt");
+    let shown = prompt.ready();
+    assert!(!shown.contains("never"), "{shown}");
+}
