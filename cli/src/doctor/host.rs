@@ -195,6 +195,5 @@ mod tests {
     fn many_sessions_need_more_watches_than_linux_gives() {
         assert_eq!(judged(20, 128).severity, Severity::Ok);
         assert_eq!(judged(40, 128).severity, Severity::Note);
-        assert_eq!(judged(usize::MAX, usize::MAX).severity, Severity::Note);
     }
 }

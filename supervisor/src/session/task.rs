@@ -29,8 +29,8 @@ const UNNEEDED: Duration = Duration::from_secs(5);
 type Start = Pin<Box<dyn Future<Output = Result<Living, StartError>> + Send>>;
 
 enum State {
-    /// No worker, and no kernel that needs one.
-    Absent,
+    /// No worker, and no kernel that needs one; until then somebody may ask again.
+    Absent(Instant),
     /// A worker is being looked for or started.
     Starting(Start),
     /// A worker that is watched.
@@ -47,11 +47,15 @@ enum Change {
 }
 
 impl State {
+    fn absent() -> Self {
+        Self::Absent(Instant::now() + UNNEEDED)
+    }
+
     /// What happens next by itself. Dropped half-way it loses nothing.
     async fn change(&mut self) -> Change {
         match self {
-            Self::Absent => {
-                sleep(UNNEEDED).await;
+            Self::Absent(until) => {
+                sleep_until(*until).await;
                 Change::Idle
             }
             Self::Failed(_, until) => {
@@ -84,7 +88,7 @@ impl Task {
             id,
             dir,
             spawner,
-            state: State::Absent,
+            state: State::absent(),
             deaths: Deaths::default(),
             waiting: Vec::new(),
         }
@@ -123,7 +127,7 @@ impl Task {
             Ask::Released(worker) => {
                 if self.is_served_by(&worker) {
                     tracing::info!(session = %self.id, "the kernel was ended");
-                    self.state = State::Absent;
+                    self.state = State::absent();
                 }
             }
         }
@@ -141,7 +145,10 @@ impl Task {
             (_, Demand::Start(workdir)) => workdir,
             (_, Demand::Revive) if kernel_lives(&self.dir) => None,
             (_, Demand::Revive | Demand::Existing) => {
-                self.state = State::Absent;
+                // Not anew: whoever asks for the status of all again and again keeps none of them.
+                if !matches!(self.state, State::Absent(_)) {
+                    self.state = State::absent();
+                }
                 return reply(answer, Ok(None));
             }
         };
@@ -170,8 +177,8 @@ impl Task {
             Change::Started(Err(err)) => self.lost(err.to_string()),
             Change::Ended => self.look_again(),
             Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
-            Change::Rested => self.state = State::Absent,
-            Change::Idle => {}
+            Change::Rested => self.state = State::absent(),
+            Change::Idle => self.state = State::absent(),
         }
     }
 
@@ -202,7 +209,7 @@ impl Task {
     fn lost(&mut self, reason: String) {
         if !kernel_lives(&self.dir) {
             tracing::info!(session = %self.id, reason, "no worker and no kernel");
-            self.state = State::Absent;
+            self.state = State::absent();
             return self.disappoint(&reason);
         }
         match self.deaths.count(Instant::now()) {

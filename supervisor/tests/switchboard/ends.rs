@@ -126,3 +126,43 @@ async fn a_service_manager_is_told() {
     assert!(told().contains("STOPPING=1"));
     assert!(rig.ended().status.success());
 }
+
+/// The supervisor kept a task for every session that was ever used, and forgot none while somebody
+/// asked for the status of all now and then.
+#[tokio::test]
+async fn sessions_that_are_over_are_forgotten_whoever_watches() {
+    let mut rig = Rig::empty();
+    let manager = UnixDatagram::bind(rig.notify_socket()).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    rig.start();
+    let mut client = rig.client().await;
+    for name in ["a", "b", "c", "stays"] {
+        drop(rig.attach(name).await);
+        if name != "stays" {
+            let kill = json!({"op": "kill_kernel", "target": name});
+            assert_eq!(client.ask(&kill).await["ok"], true);
+        }
+    }
+    let known = || {
+        rig.signal(Signal::HUP);
+        loop {
+            let mut words = [0; 256];
+            let length = manager.recv(&mut words).unwrap();
+            let words = String::from_utf8_lossy(&words[..length]).into_owned();
+            if let Some((_, status)) = words.split_once("STATUS=") {
+                return status.trim().to_owned();
+            }
+        }
+    };
+    // The first that is read is what was said when the supervisor was ready.
+    assert_eq!(known(), "0 sessions");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while known() != "1 sessions" {
+        assert!(std::time::Instant::now() < deadline, "{}", known());
+        assert_eq!(rig.status(false).await.len(), 1);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // What is forgotten is there as soon as it is asked for.
+    client.echo(&json!({"op": "attach", "session": "a"})).await;
+    drop(rig.attach("stays").await);
+}
