@@ -147,6 +147,7 @@ impl Holdings {
 /// One session opened and over again, in one of the ways in which that happens.
 fn churn(home: &Home, launch: &Value, round: usize) {
     let session = format!("churn{round}");
+    drop(home.observing("witness"));
     match round % 8 {
         // A kernel that works and is killed.
         0 => {
@@ -182,6 +183,7 @@ fn sessions_that_are_over_leave_nothing_but_their_history() {
     let (mut witness, exec) = ask(&home, &launch, "witness", "before");
     witness.until_done(&exec);
     let supervisor = home.supervisor().unwrap();
+    let worker = home.worker("witness").unwrap();
     let settled = || {
         until("the end of all that was opened", || {
             let only = living(&home);
@@ -190,29 +192,41 @@ fn sessions_that_are_over_leave_nothing_but_their_history() {
             (only.len() == 1 && holdings.children == 1).then_some(holdings)
         })
     };
+    let of_worker = || Holdings::of(worker);
     // What a process takes once, it takes here.
     let warm = 16 + rounds / 20;
     (0..warm).for_each(|round| churn(&home, &launch, round));
-    let before = settled();
+    let (before, worker_before) = (settled(), of_worker());
     for round in warm..warm + rounds {
         churn(&home, &launch, round);
         if round % 1000 == 0 {
-            eprintln!("{round}: {:?}", Holdings::of(supervisor));
+            eprintln!(
+                "{round}: {:?}\n    {:?}",
+                Holdings::of(supervisor),
+                of_worker()
+            );
         }
     }
     let after = until("as few descriptors as before", || {
         let after = settled();
         (after.descriptors <= before.descriptors).then_some(after)
     });
-    eprintln!("before: {before:?}\nafter:  {after:?}");
-    assert!(after.threads <= before.threads);
-    let grown = after.memory.saturating_sub(before.memory);
-    // Far below what keeping anything of each session would cost in a year's churn, and above what an
-    // allocator's mood makes of a short one.
-    assert!(
-        grown < (512 << 10) + 128 * rounds as u64,
-        "{grown} bytes more"
-    );
+    let worker_after = until("as few descriptors of the worker", || {
+        let after = of_worker();
+        (after.descriptors <= worker_before.descriptors).then_some(after)
+    });
+    for (who, before, after) in [
+        ("supervisor", before, after),
+        ("worker", worker_before, worker_after),
+    ] {
+        eprintln!("{who} before: {before:?}\n{who} after:  {after:?}");
+        assert!(after.threads <= before.threads);
+        let grown = after.memory.saturating_sub(before.memory);
+        // Far below what keeping anything of each session would cost in a year's churn, and above
+        // what an allocator's mood makes of a short one.
+        let bound = (512 << 10) + 128 * rounds as u64;
+        assert!(grown < bound, "{who}: {grown} bytes more");
+    }
 
     // Sockets and pids are gone with their processes, histories are not.
     let witness_key = tithon_ipc::ids::SessionId::parse("witness").unwrap().key();

@@ -31,6 +31,7 @@ mod service;
 mod session;
 mod spawn;
 mod status;
+mod sweep;
 
 use std::{io, path::PathBuf, time::Duration};
 

@@ -22,6 +22,7 @@ use crate::{
     service,
     session::{Demand, Session},
     spawn::Spawner,
+    sweep::sweep,
 };
 
 /// How long the sessions found at the start may delay readiness. One that hangs is served late.
@@ -71,6 +72,7 @@ impl Closing {
 pub fn run(home: Home, options: Options) -> Result<(), SupervisorError> {
     home.prepare()?;
     let claim = Claim::stake(&home)?;
+    sweep(home.run());
     runtime::Builder::new_current_thread()
         .enable_all()
         .build()
