@@ -13,6 +13,7 @@ use crate::commands::{
     shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
     upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
+use crate::remote::host;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +24,7 @@ Examples:
   tithon ps                               what runs, where, and how large it is
   tithon log --since 2h                   what ran lately and what came of it
   tithon tail                             the running cell, from its beginning
+  tithon --host gpu01 run train.py        the same on another machine, over ssh
 
 A supervisor is started when a command needs one. Everything lives under
 $TITHON_HOME (default ~/.tithon). Data goes to stdout, words to stderr.";
@@ -33,6 +35,10 @@ $TITHON_HOME (default ~/.tithon). Data goes to stdout, words to stderr.";
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+
+    /// The machine whose sessions are meant, as ssh takes it: an alias or user@name
+    #[arg(long, global = true, value_name = "HOST", value_parser = host)]
+    pub(crate) host: Option<String>,
 
     /// Fail rather than start a supervisor when none runs
     #[arg(long, global = true)]
@@ -69,8 +75,59 @@ pub(crate) enum Command {
     Version,
     #[command(hide = true)]
     Man(ManArgs),
+    /// Say where the supervisor listens
+    #[command(hide = true)]
+    Reach,
     #[command(hide = true)]
     Worker(WorkerArgs),
+}
+
+/// Where a command does its work when another machine is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Here, as a client of the supervisor there.
+    Client,
+    /// There: it is about that machine's files and processes.
+    There,
+    /// Here alone: it is about files of this machine.
+    Here,
+}
+
+impl Command {
+    /// Where it does its work when another machine is meant.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Repl(_)
+            | Self::Run(_)
+            | Self::Log(_)
+            | Self::Tail(_)
+            | Self::Wait(_)
+            | Self::Clear(_)
+            | Self::Attach(_)
+            | Self::Status(_)
+            | Self::Interrupt(_)
+            | Self::Restart(_)
+            | Self::Kill(_)
+            | Self::Export(_) => Place::Client,
+            Self::Ps(args) if !args.is_about_processes() => Place::Client,
+            Self::Ps(_)
+            | Self::Logs(_)
+            | Self::Rm(_)
+            | Self::Shutdown(_)
+            | Self::Install(_)
+            | Self::Uninstall(_)
+            | Self::Upgrade(_)
+            | Self::Reap(_)
+            | Self::Doctor(_)
+            | Self::Version => Place::There,
+            Self::Import(_)
+            | Self::Daemon(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Reach
+            | Self::Worker(_) => Place::Here,
+        }
+    }
 }
 
 /// A session's name, refused here where the server would refuse it.

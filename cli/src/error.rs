@@ -6,6 +6,7 @@ use tithon_ipc::{client::ConnectionError, paths::HomeError};
 
 use crate::{
     exit::Exit,
+    remote::RemoteError,
     service::{systemd::SystemdError, units::UnitError},
     start::StartError,
 };
@@ -33,6 +34,9 @@ pub(crate) enum CliError {
     /// The supervisor does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Another machine's supervisor is not reached.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The server's own words.
     #[error("{0}")]
     Server(String),
@@ -126,6 +130,15 @@ impl CliError {
     /// What to tell the user: the message, and `hint:` lines; nothing when nobody reads.
     pub(crate) fn words(&self) -> Option<String> {
         (self.exit() != Exit::BrokenPipe).then(|| self.to_string())
+    }
+
+    /// Whether trying to connect again would only repeat it.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Start(_) => true,
+            Self::Remote(err) => !err.may_pass(),
+            _ => false,
+        }
     }
 
     /// The exit code of the failure.

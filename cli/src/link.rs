@@ -12,6 +12,7 @@ use tithon_ipc::{
 use crate::{
     error::CliError,
     frames::Received,
+    remote::Remote,
     render::notice::Notices,
     start::{self, Start},
 };
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) struct Link {
     home: Home,
     start: Start,
+    remote: Option<Remote>,
 }
 
 impl Link {
@@ -28,14 +30,21 @@ impl Link {
     ///
     /// # Errors
     /// When the environment names no home.
-    pub(crate) fn from_env(start: Start) -> Result<Self, CliError> {
+    pub(crate) fn from_env(start: Start, host: Option<&str>) -> Result<Self, CliError> {
+        let home = Home::from_env()?;
         Ok(Self {
-            home: Home::from_env()?,
+            remote: host.map(|host| Remote::new(host, &home)),
+            home,
             start,
         })
     }
 
-    /// The home.
+    /// The other machine, if it is one.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Our own home, also where the supervisor is another machine's.
     pub(crate) fn home(&self) -> &Home {
         &self.home
     }
@@ -45,7 +54,10 @@ impl Link {
     /// # Errors
     /// When there is none, or it does not start.
     pub(crate) async fn open(&self) -> Result<Connection, CliError> {
-        start::open(&self.home, self.start).await
+        match &self.remote {
+            Some(remote) => remote.open(self.start).await,
+            None => start::open(&self.home, self.start).await,
+        }
     }
 
     /// Connects to a supervisor that runs already.
@@ -53,7 +65,37 @@ impl Link {
     /// # Errors
     /// [`CliError::NoneRuns`] when there is none.
     pub(crate) async fn open_running(&self) -> Result<Connection, CliError> {
-        start::connect(&self.home).await.map_err(CliError::NoneRuns)
+        match &self.remote {
+            Some(remote) => remote.open(Start::Never).await,
+            None => start::connect(&self.home).await.map_err(CliError::NoneRuns),
+        }
+    }
+}
+
+impl Link {
+    /// The session as this process would start it. On another machine neither our directory nor our
+    /// environment means anything: a kernel gets those of the supervisor there.
+    pub(crate) fn bound(&self, session: &str, python: Option<&str>, kernel: Option<&str>) -> Bound {
+        match self.remote {
+            None => Bound::new(session, python, kernel),
+            Some(_) => Bound {
+                session: session.to_owned(),
+                workdir: None,
+                launch: LaunchWish {
+                    python: python.map(str::to_owned),
+                    kernel: kernel.map(str::to_owned),
+                    env: BTreeMap::new(),
+                },
+            },
+        }
+    }
+
+    /// The flag that says which machine, for a command that is suggested.
+    pub(crate) fn flag(&self) -> String {
+        match &self.remote {
+            Some(remote) => format!(" --host {remote}"),
+            None => String::new(),
+        }
     }
 }
 
@@ -122,7 +164,7 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// The session as this process would start it.
-    pub(crate) fn new(session: &str, python: Option<&str>, kernel: Option<&str>) -> Self {
+    fn new(session: &str, python: Option<&str>, kernel: Option<&str>) -> Self {
         // A path that is no Unicode text cannot be said in JSON: the kernel starts elsewhere then.
         let workdir = env::current_dir()
             .ok()

@@ -12,6 +12,7 @@ mod link;
 mod logging;
 mod logs;
 mod pager;
+mod remote;
 mod render;
 mod repl;
 mod service;

@@ -4,12 +4,17 @@ use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 use serde_json::json;
-use tithon_ipc::{client::FrameText, ids::Seq};
+use tithon_ipc::{
+    client::{Connection, FrameText},
+    ids::Seq,
+};
+use tokio::time::sleep;
 
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
+    follow::Attempts,
     frames::Received,
     link::{Bound, Link},
     render::notice::Notices,
@@ -54,27 +59,51 @@ pub(crate) struct AttachArgs {
 /// # Errors
 /// When the session cannot be reached, or its connection breaks.
 pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError> {
-    let mut connection = link.open().await?;
-    let bound = Bound::new(&args.session, None, None);
-    let attach = json!({"op": "attach", "last_seen_seq": args.since});
-    connection.send(&bound.bind(attach)).await?;
+    let bound = link.bound(&args.session, None, None);
+    let mut since = args.since;
+    let mut connection = attach(link.open().await?, &bound, since).await?;
+    let mut attempts = Attempts::over(link);
     let mut notices = Notices::default();
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout());
     loop {
         let next = tokio::select! {
             // Flushed whenever nothing more is there to read, so never late and never needlessly.
             biased;
-            next = connection.next() => next?,
+            next = connection.next() => next,
             () = std::future::ready(()), if !out.buffer().is_empty() => {
                 out.flush().map_err(CliError::Output)?;
                 continue;
             }
         };
-        let Some(text) = next else { break };
-        if let Received::Notice(message) = Received::parse(&text)? {
-            notices.show(&message);
-            continue;
+        let text = match next {
+            Ok(Some(text)) => text,
+            // A network that was away is no end: what comes next is what comes after this seq.
+            Err(_) if link.remote().is_some() => {
+                sleep(attempts.next().unwrap_or_default()).await;
+                match link.open().await {
+                    Ok(opened) => {
+                        if let Ok(attached) = attach(opened, &bound, since).await {
+                            connection = attached;
+                        }
+                    }
+                    Err(err) if err.is_final() => return Err(err),
+                    Err(_) => {}
+                }
+                continue;
+            }
+            Ok(None) => break,
+            Err(err) => return Err(err.into()),
+        };
+        match Received::parse(&text)? {
+            Received::Notice(message) => {
+                notices.show(&message);
+                continue;
+            }
+            Received::Event(event) => since = since.max(event.seq),
+            Received::Sync(seq) => since = since.max(seq),
+            _ => {}
         }
+        attempts.reset();
         notices.clear();
         writeln!(out, "{text}").map_err(CliError::Output)?;
         if is_last(args, &text)? {
@@ -85,6 +114,16 @@ pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError
     }
     out.flush().map_err(CliError::Output)?;
     Ok(Exit::Success)
+}
+
+async fn attach(
+    mut connection: Connection,
+    bound: &Bound,
+    since: Seq,
+) -> Result<Connection, CliError> {
+    let attach = json!({"op": "attach", "last_seen_seq": since});
+    connection.send(&bound.bind(attach)).await?;
+    Ok(connection)
 }
 
 fn is_last(args: &AttachArgs, text: &FrameText) -> Result<bool, CliError> {

@@ -9,7 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Bound, Link, ask},
+    link::{Link, ask},
 };
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &ClearArgs, link: &Link) -> Result<Exit, CliError>
         false => json!({"op": "clear_output", "exec_ids": args.exec}),
     };
     let mut connection = link.open().await?;
-    let op = Bound::new(&args.session, None, None).bind(op);
+    let op = link.bound(&args.session, None, None).bind(op);
     let reply = ask(&mut connection, &op, "cleared").await?;
     connection.close().await;
     print_reply(&reply)?;

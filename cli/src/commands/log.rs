@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     frames::Execution,
     history,
-    link::{Bound, Link},
+    link::Link,
     pager,
     render::{
         json::indented,
@@ -65,7 +65,7 @@ pub(crate) struct LogArgs {
 /// # Errors
 /// When there is no such session or execution, or it cannot be read.
 pub(crate) async fn run(args: &LogArgs, link: &Link) -> Result<Exit, CliError> {
-    let bound = Bound::new(&args.session, None, None);
+    let bound = link.bound(&args.session, None, None);
     let history = history::read(link, &bound).await?;
     if let Some(exec_id) = &args.exec {
         history.choose(&args.session, Some(exec_id))?;

@@ -14,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod ps;
+pub(crate) mod reach;
 pub(crate) mod reap;
 pub(crate) mod repl;
 pub(crate) mod restart;
@@ -29,6 +30,8 @@ pub(crate) mod wait;
 pub(crate) mod worker;
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
@@ -36,7 +39,7 @@ use std::{
 use clap::CommandFactory;
 
 use crate::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, Command, Place},
     error::CliError,
     exit::Exit,
     link::Link,
@@ -53,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         true => Start::Never,
         false => Start::IfNeeded,
     };
-    let link = || Link::from_env(start);
+    let link = || Link::from_env(start, arguments.host.as_deref());
     let command = match arguments.command {
         Some(command) => command,
         None if repl::is_possible() => Command::Repl(repl::ReplArgs::default()),
@@ -67,6 +70,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             return Ok(Exit::Trouble.into());
         }
     };
+    match (&arguments.host, command.place()) {
+        (Some(_), Place::There) => {
+            if let Some(remote) = link()?.remote() {
+                return block_on(remote.run(&without_host(env::args_os().skip(1))));
+            }
+        }
+        (Some(_), Place::Here) => {
+            let words = "this command is about files of this machine: it takes no --host";
+            return Err(CliError::Usage(words.to_owned()));
+        }
+        (Some(_), Place::Client) | (None, _) => {}
+    }
     let exit = match command {
         Command::Repl(args) => block_on(repl::run(&args, &link()?))?,
         Command::Run(args) => run::run(args, &link()?)?,
@@ -97,9 +112,24 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Man(args) => man::run(&args)?,
         Command::Daemon(args) => daemon::run(&args)?,
         Command::Version => version::run()?,
+        Command::Reach => block_on(reach::run(&link()?))?,
         Command::Worker(args) => return worker::run(args),
     };
     Ok(exit.into())
+}
+
+/// The arguments of this process, but for those that name another machine.
+fn without_host(mut arguments: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut kept = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let argument = argument.to_string_lossy().into_owned();
+        match argument.as_str() {
+            "--host" => drop(arguments.next()),
+            named if named.starts_with("--host=") => {}
+            _ => kept.push(argument),
+        }
+    }
+    kept
 }
 
 /// Drives a command to its end on this thread: none of them needs another.

@@ -60,6 +60,13 @@ pub(crate) struct PsArgs {
     wide: bool,
 }
 
+impl PsArgs {
+    /// Whether the answer is in this machine's process table rather than a supervisor's.
+    pub(crate) fn is_about_processes(&self) -> bool {
+        self.orphans
+    }
+}
+
 #[derive(Deserialize)]
 struct Reply {
     sessions: Vec<Box<RawValue>>,

@@ -4,13 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use crate::{
-    arguments::session,
-    error::CliError,
-    exit::Exit,
-    link::{Bound, Link},
-    repl::Repl,
-};
+use crate::{arguments::session, error::CliError, exit::Exit, link::Link, repl::Repl};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +58,7 @@ pub(crate) async fn run(args: &ReplArgs, link: &Link) -> Result<Exit, CliError> 
             "the prompt needs a terminal\nhint: tithon run - runs code from a pipe".to_owned(),
         ));
     }
-    let bound = Bound::new(
+    let bound = link.bound(
         &args.session,
         args.python.as_deref(),
         args.kernel.as_deref(),

@@ -8,7 +8,7 @@ use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
-    link::{Bound, Link, ask},
+    link::{Link, ask},
 };
 
 /// Give a session a fresh kernel; its history stays
@@ -24,7 +24,9 @@ pub(crate) struct RestartArgs {
 /// # Errors
 /// When the session cannot be reached, or the kernel does not start.
 pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliError> {
-    let op = Bound::new(&args.session, None, None).bind(json!({"op": "restart_kernel"}));
+    let op = link
+        .bound(&args.session, None, None)
+        .bind(json!({"op": "restart_kernel"}));
     let mut connection = link.open().await?;
     print_reply(&ask(&mut connection, &op, "kernel_restarted").await?)?;
     connection.close().await;

@@ -15,7 +15,7 @@ use crate::{
     error::CliError,
     exit::{self, Exit},
     follow::{Follow, Mode, Stdin, Submission, Until},
-    link::{Bound, Link},
+    link::Link,
     render::words,
 };
 
@@ -96,7 +96,7 @@ pub(crate) struct RunArgs {
 /// When the code cannot be read, or the cell cannot be submitted or followed.
 pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
     let code = code(&args)?;
-    let bound = Bound::new(
+    let bound = link.bound(
         &args.session,
         args.python.as_deref(),
         args.kernel.as_deref(),

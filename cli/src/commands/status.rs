@@ -4,12 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::print_reply;
-use crate::{
-    arguments::session,
-    error::CliError,
-    exit::Exit,
-    link::{Bound, Link},
-};
+use crate::{arguments::session, error::CliError, exit::Exit, link::Link};
 
 /// Print a session's status, or every session's, as JSON
 #[derive(Debug, Args)]
@@ -26,7 +21,7 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn run(args: &StatusArgs, link: &Link) -> Result<Exit, CliError> {
     let op = json!({"op": "status"});
     let op = match &args.session {
-        Some(session) => Bound::new(session, None, None).bind(op),
+        Some(session) => link.bound(session, None, None).bind(op),
         None => op,
     };
     print_reply(&link.inquire(&op, "status_reply").await?)?;

@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     follow::{Follow, Mode},
     history,
-    link::{Bound, Link},
+    link::Link,
     render::words,
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct TailArgs {
 /// # Errors
 /// When there is no such cell, or it cannot be followed.
 pub(crate) async fn run(args: &TailArgs, link: &Link) -> Result<Exit, CliError> {
-    let bound = Bound::new(&args.session, None, None);
+    let bound = link.bound(&args.session, None, None);
     let history = history::read(link, &bound).await?;
     let execution = history.choose(&args.session, args.exec.as_deref())?;
     if !history.is_inhabited && execution.is_open() {

@@ -10,7 +10,7 @@ use crate::{
     exit::{self, Exit},
     follow::{Follow, Mode},
     history,
-    link::{Bound, Link},
+    link::Link,
     render::words,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct WaitArgs {
 /// # Errors
 /// When there is no such cell, or its end cannot be learnt.
 pub(crate) async fn run(args: &WaitArgs, link: &Link) -> Result<Exit, CliError> {
-    let bound = Bound::new(&args.session, None, None);
+    let bound = link.bound(&args.session, None, None);
     let history = history::read(link, &bound).await?;
     let newest = history.executions.last();
     let wanted = match &args.exec {

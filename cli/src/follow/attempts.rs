@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::link::Link;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
@@ -22,33 +24,50 @@ const NOTICEABLE: u32 = 7;
 
 /// The attempts since something last arrived.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attempts(u32);
+pub(crate) struct Attempts {
+    made: u32,
+    /// Whether there is always another one.
+    is_endless: bool,
+}
 
 impl Attempts {
+    /// Over a network, which may be away for as long as a lid is closed, attempts never end.
+    pub(crate) fn over(link: &Link) -> Self {
+        Self {
+            made: 0,
+            is_endless: link.remote().is_some(),
+        }
+    }
+
+    /// Something arrived.
+    pub(crate) fn reset(&mut self) {
+        self.made = 0;
+    }
+
     /// The pause before the next attempt; `None` when there is to be none.
     pub(crate) fn next(&mut self) -> Option<Duration> {
         if self.are_over() {
             return None;
         }
-        self.0 += 1;
-        let doubled = 2_u32.saturating_pow(self.0 - 1);
+        let doubled = 2_u32.saturating_pow(self.made);
+        self.made = self.made.saturating_add(1);
         Some(FIRST_DELAY.saturating_mul(doubled).min(LONGEST_DELAY))
     }
 
     /// Whether no attempt is left.
     pub(crate) fn are_over(self) -> bool {
-        self.0 >= ATTEMPTS_MAX
+        self.made >= ATTEMPTS_MAX && !self.is_endless
     }
 
     /// Whether the user should be told.
     pub(crate) fn are_noticeable(self) -> bool {
-        self.0 >= NOTICEABLE
+        self.made >= NOTICEABLE
     }
 
     /// Whether the next attempt may start a supervisor. One that somebody stopped stays stopped: a
     /// command that merely waits must not undo `tithon shutdown`.
     pub(crate) fn may_start(self, how: Lost) -> bool {
-        how == Lost::Broken && self.0 > PATIENCE
+        how == Lost::Broken && self.made > PATIENCE
     }
 }
 

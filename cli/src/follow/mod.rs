@@ -115,7 +115,7 @@ impl<'a> Follow<'a> {
             link,
             bound,
             cell,
-            attempts: Attempts::default(),
+            attempts: Attempts::over(link),
             ctrl_c: None,
             pressed: None,
             interrupt: None,
@@ -230,7 +230,7 @@ impl<'a> Follow<'a> {
     ) -> Result<Option<Exit>, Stop> {
         match frame {
             Received::Event(event) => {
-                self.attempts = Attempts::default();
+                self.attempts.reset();
                 return Ok(self.cell.event(&event, text)?);
             }
             Received::Snapshot => return Ok(self.cell.snapshot(text)?),
@@ -340,7 +340,7 @@ impl<'a> Follow<'a> {
                 opened = opened => match opened {
                     Ok(connection) => return Ok(Some(connection)),
                     // Tried in earnest, and it said why: trying again would only repeat it.
-                    Err(err @ CliError::Start(_)) => return Err(err),
+                    Err(err) if err.is_final() => return Err(err),
                     Err(_) => {}
                 },
             }

@@ -2,7 +2,7 @@
 //!
 //! Colour only where the other end shows it. Nobody reading is no reason to fail.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 const RED: &str = "\x1b[1;31m";
 const BOLD: &str = "\x1b[1m";
@@ -17,6 +17,13 @@ pub(crate) fn fail(words: &str) {
 /// Tells something while a command goes on.
 pub(crate) fn say(words: &str) {
     print(words, BOLD);
+}
+
+/// Tells somebody who watches that it takes a moment; nothing where nobody does.
+pub(crate) fn progress(words: &str) {
+    if std::io::stderr().is_terminal() {
+        say(words);
+    }
 }
 
 fn print(words: &str, style: &str) {

@@ -54,7 +54,7 @@ impl Repl<'_> {
                     }
                     return Ok(connection);
                 }
-                Err(err @ CliError::Start(_)) => return Err(err),
+                Err(err) if err.is_final() => return Err(err),
                 Err(_) => {}
             }
         }

@@ -99,7 +99,7 @@ impl<'a> Repl<'a> {
         Ok(Self {
             link,
             bound,
-            attempts: Attempts::default(),
+            attempts: Attempts::over(link),
             cursor: None,
             cells: Cells::default(),
             screen: Screen::new(palette),
@@ -144,8 +144,11 @@ impl<'a> Repl<'a> {
             Some(exec_id) => format!("detached; {exec_id} goes on in session '{session}'"),
             None => format!("detached; session '{session}' lives on"),
         });
-        self.screen
-            .aside(&format!("come back with: tithon repl{}", flag(session)));
+        self.screen.aside(&format!(
+            "come back with: tithon{} repl{}",
+            self.link.flag(),
+            flag(session)
+        ));
         self.flush()?;
         Ok(Exit::Success)
     }
@@ -199,7 +202,7 @@ impl<'a> Repl<'a> {
             Received::Event(event) => self.event(&event)?,
             Received::Snapshot => self.snapshot(&Snapshot::parse(text)?)?,
             Received::Sync(seq) => {
-                self.attempts = Attempts::default();
+                self.attempts.reset();
                 self.is_synced = true;
                 self.notices.clear();
                 self.cursor = Some(self.cursor.map_or(seq, |cursor| cursor.max(seq)));

@@ -1,6 +1,6 @@
 //! A client's end of the connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -42,12 +42,25 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Unreachable`] when no supervisor listens.
     pub async fn open(home: &Home) -> Result<Self, ConnectionError> {
-        let stream = UnixStream::connect(home.socket()).await.map_err(|source| {
-            ConnectionError::Unreachable {
-                path: home.public_socket(),
-                source,
-            }
-        })?;
+        let mut opened = Self::open_at(&home.socket()).await;
+        if let Err(ConnectionError::Unreachable { path, .. }) = &mut opened {
+            *path = home.public_socket();
+        }
+        opened
+    }
+
+    /// Connects to a supervisor by whatever socket leads to it.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Unreachable`] when nobody listens there.
+    pub async fn open_at(path: &Path) -> Result<Self, ConnectionError> {
+        let stream =
+            UnixStream::connect(path)
+                .await
+                .map_err(|source| ConnectionError::Unreachable {
+                    path: path.to_owned(),
+                    source,
+                })?;
         // A client believes its server: a snapshot has no size limit.
         let config = WebSocketConfig::default()
             .max_message_size(None)
