@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,9 @@ use crate::{
 
 /// The "ports" of a kernel's `ipc://` endpoints: what follows the dash in their sockets' names.
 const PORTS: [u16; 5] = [1, 2, 3, 4, 5];
+/// In a kernel's environment: `tcp` for one that knows nothing else. Any user of the machine can read what it
+/// publishes then, though not send it anything: messages are signed. A Python kernel never needs it.
+const TRANSPORT: &str = "TITHON_KERNEL_TRANSPORT";
 /// How much of `kernel.log` an error quotes.
 const LAST_WORDS: usize = 2000;
 
@@ -138,7 +142,7 @@ impl Session {
         let stored = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))?;
         self.store_launch(&stored.wish, Some(&launch));
         let file = self.place.dir.join("kernel.json");
-        let connection = self.new_connection(&launch)?;
+        let connection = self.new_connection(&launch, &stored.wish.env)?;
         files::write_json(&file, &connection)?;
         let launcher = if launch.under_launcher() {
             Some(launcher::install(&self.place.home.launchers())?)
@@ -177,7 +181,13 @@ impl Session {
     /// Removes the sockets that a kernel left behind.
     pub(super) fn remove_endpoints(&self) {
         let prefix = self.place.home.kernel_endpoint(&self.place.key);
-        for port in PORTS {
+        // The launcher has one more beside iopub's, for what forked children say.
+        let of_children = format!("{}f", PORTS[1]);
+        for port in PORTS
+            .map(|port| port.to_string())
+            .iter()
+            .chain([&of_children])
+        {
             // Gone already after an orderly end.
             fs::remove_file(format!("{}-{port}", prefix.display())).ok();
         }
@@ -226,19 +236,31 @@ impl Session {
         format!("tithon-{}", self.place.key)
     }
 
-    fn new_connection(&self, launch: &Launch) -> io::Result<ConnectionFile> {
+    fn new_connection(
+        &self,
+        launch: &Launch,
+        env: &BTreeMap<String, String>,
+    ) -> io::Result<ConnectionFile> {
         let mut key = [0; 32];
         fs::File::open("/dev/urandom")
             .and_then(|mut random| io::Read::read_exact(&mut random, &mut key))?;
-        let endpoint = self.place.home.kernel_endpoint(&self.place.key);
+        let wish = launch.env.get(TRANSPORT).or(env.get(TRANSPORT));
+        let (transport, ip, ports) =
+            if wish.is_some_and(|wish| wish == "tcp") && !launch.under_launcher() {
+                ("tcp", Ipv4Addr::LOCALHOST.to_string(), free_ports()?)
+            } else {
+                let endpoint = self.place.home.kernel_endpoint(&self.place.key);
+                ("ipc", endpoint.to_string_lossy().into_owned(), PORTS)
+            };
+        let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
         Ok(ConnectionFile {
-            transport: "ipc".to_owned(),
-            ip: endpoint.to_string_lossy().into_owned(),
-            shell_port: PORTS[0],
-            iopub_port: PORTS[1],
-            stdin_port: PORTS[2],
-            control_port: PORTS[3],
-            hb_port: PORTS[4],
+            transport: transport.to_owned(),
+            ip,
+            shell_port,
+            iopub_port,
+            stdin_port,
+            control_port,
+            hb_port,
             signature_scheme: "hmac-sha256".to_owned(),
             key: tithon_ipc::ids::hex(&key),
             kernel_name: launch.kernel_name.clone(),
@@ -362,6 +384,19 @@ impl Session {
         self.ending = Some(Ending::Unused);
         self.last_touch = Instant::now();
     }
+}
+
+/// Ports that nobody has now; as with every Jupyter kernel, somebody may take one before it does.
+fn free_ports() -> io::Result<[u16; 5]> {
+    // All held until all are chosen, or one might be chosen twice.
+    let held: Vec<TcpListener> = (0..PORTS.len())
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<io::Result<_>>()?;
+    let mut ports = [0; 5];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
 }
 
 fn command_line(launch: &Launch, launcher: Option<&Path>, connection_file: &Path) -> Vec<String> {

@@ -217,6 +217,29 @@ fn forked_children_publish_through_their_parent() {
     );
 }
 
+/// Every local user can connect to a TCP port; plain ipykernel opens one for what forked children say.
+#[test]
+fn a_kernel_listens_on_unix_sockets_only() {
+    for ipykernel in [Ipykernel::V7, Ipykernel::V6] {
+        let mut kernel = Kernel::start(ipykernel);
+        kernel.run(
+            "import os\n\
+             if os.fork() == 0: print('from a fork', flush=True); os._exit(0)\n\
+             os.wait()\n\
+             links = []\n\
+             for fd in os.listdir('/proc/self/fd'):\n\
+             \x20   try: links.append(os.readlink(f'/proc/self/fd/{fd}'))\n\
+             \x20   except FileNotFoundError: pass",
+        );
+        kernel.run(
+            "def inodes(table): return {line.split()[9] for line in open(f'/proc/self/net/{table}').readlines()[1:]}\n\
+             mine = {link[8:-1] for link in links if link.startswith('socket:')}\n\
+             assert mine, 'no sockets at all'\n\
+             assert not mine & (inodes('tcp') | inodes('tcp6') | inodes('udp')), mine",
+        );
+    }
+}
+
 #[test]
 fn prompts_are_recorded_with_their_end() {
     let mut kernel = Kernel::start(Ipykernel::V7);

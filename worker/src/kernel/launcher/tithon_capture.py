@@ -25,6 +25,7 @@ from ipykernel.iostream import IOPubThread, OutStream
 from jupyter_client.session import Session
 from traitlets import default
 from traitlets.config import Config
+from zmq.eventloop.zmqstream import ZMQStream
 
 from tithon_fd import FdFile
 from tithon_spool import (
@@ -46,6 +47,7 @@ class SpooledIOPubThread(IOPubThread):
     """Spools each message before it is queued for zmq, and knows whether anyone listens."""
 
     spool = None  # set by install()
+    _children = None  # where forked children send their output
 
     def __init__(self, *args, **kwargs):
         self._topics = set()
@@ -76,6 +78,37 @@ class SpooledIOPubThread(IOPubThread):
         if self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._xpub_stream.flush(zmq.POLLIN)
         return not self._topics
+
+    def _setup_pipe_in(self):
+        """Take what forked children send, beside the kernel's own socket: plain ipykernel opens a TCP port for
+        it, to which every user of the machine can connect."""
+        endpoint = self.socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        if not endpoint.startswith("ipc://"):
+            super()._setup_pipe_in()
+            return
+        # Their messages name it, so that nothing else is taken for one.
+        self._pipe_uuid = os.urandom(16)
+        pipe_in = self.socket.context.socket(zmq.PULL)
+        pipe_in.linger = 0
+        self._children = endpoint + "f"
+        try:
+            pipe_in.bind(self._children)
+        except zmq.ZMQError as error:
+            print(f"tithon: nothing is heard of forked children: {error}", file=sys.__stderr__)
+            self._pipe_flag = False
+            pipe_in.close()
+            return
+        self._pipe_in = ZMQStream(pipe_in, self.io_loop)
+        self._pipe_in.on_recv(self._handle_pipe_msg)
+
+    def _setup_pipe_out(self):
+        if self._children is None:
+            return super()._setup_pipe_out()
+        context = zmq.Context()  # what the parent had is of no use behind a fork
+        pipe_out = context.socket(zmq.PUSH)
+        pipe_out.linger = 3000  # milliseconds, as in ipykernel
+        pipe_out.connect(self._children)
+        return context, pipe_out
 
     def owe_flush(self, outstream):
         """Note a flush that need not be waited for, but must come before the next message."""
