@@ -5,10 +5,7 @@
 //! that is what is said.
 
 use std::{
-    fs, io,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::ExitStatus,
+    fs, io::Read as _, os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus,
 };
 
 use super::process::describe;
@@ -57,8 +54,13 @@ impl Evidence {
                     .to_owned();
             }
         };
-        if self.out_of_memory && !self.took_leave && crash.is_none() {
-            format!("{cause}: its control group ran out of memory")
+        // A kernel that ended otherwise has survived the one that was killed, a child perhaps.
+        let may_be_killed = match self.exit {
+            Some(exit) => exit.signal() == Some(libc::SIGKILL),
+            None => !self.took_leave && crash.is_none(),
+        };
+        if self.out_of_memory && may_be_killed {
+            format!("{cause}: its control group ran out of memory (OOM)")
         } else {
             cause
         }
@@ -110,52 +112,8 @@ impl Crash {
     }
 }
 
-/// Watches whether anybody in a process's control group is killed for memory.
-#[derive(Debug, Default)]
-pub struct MemoryWatch {
-    events: Option<PathBuf>,
-    before: u64,
-}
-
-impl MemoryWatch {
-    /// Begins to watch; where there is no control group of version 2 it never sees anything.
-    pub fn of(pid: i32) -> Self {
-        let events = memory_events(pid).ok().flatten();
-        let before = events.as_deref().and_then(kills).unwrap_or(0);
-        Self { events, before }
-    }
-
-    /// Whether it has happened since.
-    pub fn has_killed(&self) -> bool {
-        self.events
-            .as_deref()
-            .and_then(kills)
-            .is_some_and(|now| now > self.before)
-    }
-}
-
-fn memory_events(pid: i32) -> io::Result<Option<PathBuf>> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    Ok(groups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .map(|group| {
-            Path::new("/sys/fs/cgroup")
-                .join(group)
-                .join("memory.events")
-        }))
-}
-
-fn kills(events: &Path) -> Option<u64> {
-    let text = fs::read_to_string(events).ok()?;
-    let count = |line: &str| line.strip_prefix("oom_kill ")?.trim().parse().ok();
-    text.lines().find_map(count)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
 
     const LOG: &str = "Fatal Python error: Segmentation fault\n\n\
@@ -197,8 +155,15 @@ mod tests {
         };
         assert_eq!(
             out_of_memory.cause(),
-            "killed by SIGKILL: its control group ran out of memory"
+            "killed by SIGKILL: its control group ran out of memory (OOM)"
         );
+        for other in [3 << 8, libc::SIGSEGV] {
+            let outlived_a_child = Evidence {
+                out_of_memory: true,
+                ..killed(other)
+            };
+            assert_eq!(outlived_a_child.cause(), killed(other).cause());
+        }
         let adopted = Evidence {
             crash: Crash::parse(LOG),
             ..Evidence::default()

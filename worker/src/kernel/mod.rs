@@ -3,6 +3,7 @@
 pub mod channels;
 pub mod death;
 pub mod launcher;
+pub mod memory;
 pub mod numbering;
 pub mod process;
 pub mod spool;

@@ -10,7 +10,7 @@ use super::{Session, death::Remains, ending::End, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
-    kernel::{channels::Channels, death::MemoryWatch, process::KernelProcess},
+    kernel::{channels::Channels, memory::MemoryWatch, process::KernelProcess},
     python::Launch,
 };
 

@@ -290,9 +290,10 @@ impl Session {
             "allow_stdin": running.allow_stdin,
             "stop_on_error": false,
         });
-        let Some(kernel) = self.kernel.running() else {
+        let Some(kernel) = self.kernel.running_mut() else {
             return;
         };
+        kernel.memory.begin_again();
         let request = kernel
             .signer
             .request(&running.msg_id, "execute_request", &content);
