@@ -1,15 +1,20 @@
-//! Clients of three kinds: one that follows by seq however often it is dropped, one that submits, one that
-//! answers prompts.
+//! Clients of four kinds: one that follows by seq however often it is dropped, one that does so as a process of
+//! its own, one that submits, one that answers prompts.
 
 use std::{
     cell::{Cell as StdCell, RefCell},
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Stdio,
     rc::Rc,
     time::Duration,
 };
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 
 use crate::{
     rig::{connect, until},
@@ -66,6 +71,49 @@ impl Follower {
             let frame: Value = serde_json::from_str(&text).ok()?;
             self.seen.borrow_mut().frame(&frame, &text);
         }
+    }
+}
+
+/// `tithon attach`, started again with the last seq that it printed whenever it has ended.
+#[derive(Clone, Default)]
+pub(crate) struct ClientProcess {
+    pub(crate) seen: Rc<RefCell<Seen>>,
+    /// The process that runs now.
+    pub(crate) pid: Rc<StdCell<Option<i32>>>,
+}
+
+impl ClientProcess {
+    /// Follows for ever.
+    pub(crate) async fn follow(self, root: PathBuf) {
+        loop {
+            self.one_process(&root).await;
+            self.pid.set(None);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn one_process(&self, root: &Path) -> Option<()> {
+        let last = self.seen.borrow().last.to_string();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tithon"))
+            .args(["--no-start", "attach", "--since", &last])
+            .env("TITHON_HOME", root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .ok()?;
+        self.pid
+            .set(process.id().and_then(|pid| i32::try_from(pid).ok()));
+        self.seen.borrow_mut().connections += 1;
+        let mut lines = BufReader::new(process.stdout.take()?).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            // A killed process leaves a line unfinished.
+            if let Ok(frame) = serde_json::from_str(&line) {
+                self.seen.borrow_mut().frame(&frame, &line);
+            }
+        }
+        process.wait().await.ok().map(drop)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use rustix::process::Signal;
 
 use crate::{
-    clients::Follower,
+    clients::{ClientProcess, Follower},
     rig::{Home, signal},
     rng::Rng,
 };
@@ -19,6 +19,9 @@ pub(crate) enum Fault {
     StopSupervisor,
     StopKernel,
     KillKernelsChild,
+    StopKernelsChild,
+    KillClient,
+    StopClient,
     DropClient,
     PauseClient,
     FillDisk,
@@ -34,7 +37,7 @@ impl fmt::Display for Fault {
 }
 
 /// What may happen at any moment; what is listed twice happens more often.
-const ANY_TIME: [Fault; 12] = [
+const ANY_TIME: [Fault; 15] = [
     Fault::KillWorker,
     Fault::KillWorker,
     Fault::KillWorker,
@@ -44,6 +47,9 @@ const ANY_TIME: [Fault; 12] = [
     Fault::StopSupervisor,
     Fault::StopKernel,
     Fault::KillKernelsChild,
+    Fault::StopKernelsChild,
+    Fault::KillClient,
+    Fault::StopClient,
     Fault::DropClient,
     Fault::PauseClient,
     Fault::FillDisk,
@@ -69,6 +75,7 @@ pub(crate) async fn inject(
     fault: Fault,
     home: &mut Home,
     followers: &[Follower],
+    client: &ClientProcess,
     rng: &mut Rng,
 ) -> bool {
     let pause = rng.millis(1500);
@@ -95,6 +102,12 @@ pub(crate) async fn inject(
             let children = home.kernel_pid().map(children).unwrap_or_default();
             hit(children.first().copied(), Signal::KILL)
         }
+        Fault::StopKernelsChild => {
+            let children = home.kernel_pid().map(children).unwrap_or_default();
+            hold(children.last().copied(), pause).await
+        }
+        Fault::KillClient => hit(client.pid.get(), Signal::KILL),
+        Fault::StopClient => hold(client.pid.get(), pause).await,
         Fault::DropClient => {
             rng.pick(followers).drop.set(true);
             true

@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clients::Follower;
+use clients::{ClientProcess, Follower, Seen};
 use faults::Fault;
 use rig::Home;
 use rng::Rng;
@@ -48,7 +48,7 @@ const CELLS: u64 = 12;
 const FAULTS: u64 = 14;
 const FOLLOWERS: usize = 3;
 /// How long after the last fault everything may take to come to rest.
-const SETTLE: Duration = Duration::from_secs(40);
+const SETTLE: Duration = Duration::from_secs(120);
 
 struct Arguments {
     rounds: u64,
@@ -159,6 +159,7 @@ impl Round {
         }
         if !good {
             home.keep();
+            println!("    kept in {}", self.scratch.display());
             println!("    again: --rounds 1 --seed {}", self.seed);
         }
         Outcome {
@@ -181,6 +182,8 @@ impl Round {
         for follower in &followers {
             tokio::task::spawn_local(follower.clone().follow(root.clone()));
         }
+        let client = ClientProcess::default();
+        tokio::task::spawn_local(client.clone().follow(root.clone()));
         tokio::task::spawn_local(clients::answer_prompts(root.clone()));
         let submitted = Rc::new(RefCell::new(Vec::new()));
         let submitting = clients::submit(
@@ -193,23 +196,31 @@ impl Round {
         for _ in 0..FAULTS {
             tokio::time::sleep(self.rng.millis(500)).await;
             let fault = faults::any_time(&mut self.rng);
-            self.inject(fault, home, &followers).await;
+            self.inject(fault, home, &followers, &client).await;
         }
         if self.rng.one_in(3) {
             tokio::time::sleep(self.rng.millis(1000)).await;
             let fault = faults::last_act(&mut self.rng);
-            self.inject(fault, home, &followers).await;
+            self.inject(fault, home, &followers, &client).await;
         }
         faults::heal(home);
         submitting.await.unwrap();
         self.say("healed");
         let submitted = submitted.take();
-        self.settle(home, &truth, &submitted, &followers).await
+        let mut seen: Vec<_> = followers.iter().map(|it| Rc::clone(&it.seen)).collect();
+        seen.push(Rc::clone(&client.seen));
+        self.settle(home, &truth, &submitted, &seen).await
     }
 
-    async fn inject(&mut self, fault: Fault, home: &mut Home, followers: &[Follower]) {
+    async fn inject(
+        &mut self,
+        fault: Fault,
+        home: &mut Home,
+        followers: &[Follower],
+        client: &ClientProcess,
+    ) {
         self.say(&fault.to_string());
-        if !faults::inject(fault, home, followers, &mut self.rng).await {
+        if !faults::inject(fault, home, followers, client, &mut self.rng).await {
             return;
         }
         self.injected.push(fault);
@@ -228,7 +239,7 @@ impl Round {
         home: &Home,
         truth: &Path,
         submitted: &[clients::Submitted],
-        followers: &[Follower],
+        seen: &[Rc<RefCell<Seen>>],
     ) -> Verdict {
         let deadline = Instant::now() + SETTLE;
         loop {
@@ -240,9 +251,8 @@ impl Round {
             if resting || Instant::now() > deadline {
                 let replay = replay(home).await;
                 let excuses = self.excuses;
-                let verdict = verdict::verdict(
-                    home, truth, submitted, &snapshot, &replay, followers, excuses,
-                );
+                let verdict =
+                    verdict::verdict(home, truth, submitted, &snapshot, &replay, seen, excuses);
                 if verdict.wrong.is_empty() || Instant::now() > deadline {
                     return verdict;
                 }

@@ -1,15 +1,17 @@
 //! Compares what clients saw, what the journal holds and what the cells say they printed.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
+    rc::Rc,
 };
 
 use serde_json::Value;
 use tithon_worker::fold::Fold;
 
 use crate::{
-    clients::{Follower, Submitted},
+    clients::{Seen, Submitted},
     rig::Home,
     workload::{is_childs, outlives},
 };
@@ -105,7 +107,7 @@ pub(crate) fn verdict(
     submitted: &[Submitted],
     snapshot: &Value,
     replay: &BTreeMap<i64, String>,
-    followers: &[Follower],
+    clients: &[Rc<RefCell<Seen>>],
     excuses: Excuses,
 ) -> Verdict {
     let mut verdict = Verdict {
@@ -147,7 +149,7 @@ pub(crate) fn verdict(
     verdict.lifecycle(&executions, &rows);
     verdict.output(&executions, &rows, &truth, excuses);
     verdict.folds(&rows, snapshot);
-    verdict.clients(&rows, replay, followers);
+    verdict.clients(&rows, replay, clients);
     verdict
 }
 
@@ -329,13 +331,18 @@ impl Verdict {
     }
 
     /// Live clients saw each event once and in order, as one that replays sees it.
-    fn clients(&mut self, rows: &[Row], replay: &BTreeMap<i64, String>, followers: &[Follower]) {
+    fn clients(
+        &mut self,
+        rows: &[Row],
+        replay: &BTreeMap<i64, String>,
+        clients: &[Rc<RefCell<Seen>>],
+    ) {
         let newest = rows.last().map_or(0, |row| row.seq);
         self.require(replay.len() as i64 == newest - 1, || {
             format!("a replay has {} of {} events", replay.len(), newest - 1)
         });
-        for (which, follower) in followers.iter().enumerate() {
-            let seen = follower.seen.borrow();
+        for (which, seen) in clients.iter().enumerate() {
+            let seen = seen.borrow();
             self.wrong.extend(
                 seen.wrong
                     .iter()

@@ -14,18 +14,15 @@ use crate::{lines, replies, text_of};
 
 const READER: &str = "TITHON_TEST_READER";
 
-/// Not a test by itself: the process that `a_reader_killed_often…` starts and kills.
-#[test]
-#[ignore = "a part of another test"]
-fn reader_process() {
-    let spool = PathBuf::from(std::env::var_os(READER).unwrap());
-    let mut journal = journal(&spool);
+/// The process that `a_reader_killed_often…` starts, which is this program once more, and kills.
+fn read_for_ever(spool: &Path) -> ! {
+    let mut journal = journal(spool);
     let position: Option<String> = journal
         .query_row("select text from position", [], |row| row.get(0))
         .optional()
         .unwrap();
     let position = position.map(|text| serde_json::from_str::<SpoolPosition>(&text).unwrap());
-    let mut reader = SpoolReader::open(&spool, position.unwrap_or_default()).unwrap();
+    let mut reader = SpoolReader::open(spool, position.unwrap_or_default()).unwrap();
     loop {
         // Small batches: many moments to be killed at.
         let records = reader.read(4096).unwrap();
@@ -77,6 +74,9 @@ impl Drop for Killed {
 
 #[test]
 fn a_reader_killed_often_loses_and_doubles_nothing() {
+    if let Some(spool) = std::env::var_os(READER) {
+        read_for_ever(Path::new(&spool));
+    }
     const LINES: usize = 50_000;
     let mut kernel = Kernel::with(Ipykernel::V7, |command, _| {
         command.env("TITHON_SPOOL_SEGMENT", "100000");
@@ -106,7 +106,10 @@ fn a_reader_killed_often_loses_and_doubles_nothing() {
     while text().len() < expected.len() {
         let before = count();
         let reader = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "faults::reader_process"])
+            .args([
+                "--exact",
+                "faults::a_reader_killed_often_loses_and_doubles_nothing",
+            ])
             .env(READER, kernel.spool())
             .spawn()
             .unwrap();

@@ -203,6 +203,61 @@ fn a_file_cut_at_any_byte_gives_its_whole_records_and_later_the_rest() {
     }
 }
 
+/// Rotated segments, a kernel that replaced another and characters cut in two, seen at every byte of their
+/// growth by a reader that takes record by record, and from there by its successor.
+#[test]
+fn readers_that_take_over_at_any_byte_lose_and_double_nothing() {
+    let whole = tempfile::tempdir().unwrap();
+    let mut first = Script::new(1, 0);
+    let (e, acute) = "é".as_bytes().split_at(1);
+    first.parent(0, "p").text(0, "one ").fd(1, e);
+    first.rotate(whole.path());
+    first
+        .parent(0, "p")
+        .put(kind::IOPUB, 0, 0, b"x")
+        .fd(2, acute);
+    first.rotate(whole.path());
+    first.parent(1, "q").text(1, "two ").save(whole.path());
+    let mut second = Script::new(2, first.end());
+    second.parent(0, "r").text(0, "three").save(whole.path());
+    let segments: Vec<(u64, Vec<u8>)> = segment::bases(whole.path())
+        .unwrap()
+        .into_iter()
+        .map(|base| (base, fs::read(segment::path(whole.path(), base)).unwrap()))
+        .collect();
+
+    for cut in 0..=second.end() {
+        let dir = tempfile::tempdir().unwrap();
+        let grow_to = |end: u64| {
+            for (base, bytes) in &segments {
+                let there = usize::try_from(end.saturating_sub(*base)).unwrap();
+                // A segment has its name only with its header complete.
+                if there >= SEGMENT_HEADER {
+                    let there = there.min(bytes.len());
+                    fs::write(segment::path(dir.path(), *base), &bytes[..there]).unwrap();
+                }
+            }
+        };
+        let mut position = SpoolPosition::default();
+        let mut records = Vec::new();
+        for end in [cut, second.end()] {
+            grow_to(end);
+            let mut reader = SpoolReader::open(dir.path(), position).unwrap();
+            loop {
+                let more = reader.read(1).unwrap();
+                position = reader.position();
+                reader.release(&position).unwrap();
+                if more.is_empty() {
+                    break;
+                }
+                records.extend(more);
+            }
+        }
+        assert_eq!(joined(&records), "one [message]étwo three", "cut at {cut}");
+        assert_eq!(position.offset, second.end(), "cut at {cut}");
+    }
+}
+
 #[test]
 fn a_torn_end_is_waited_for_until_a_later_writer_proves_it_final() {
     let mut first = Script::new(1, 0);
