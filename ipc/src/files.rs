@@ -1,4 +1,7 @@
 //! The small files of a session directory, written to a temporary name and renamed.
+//!
+//! Those with JSON in them, and the names of all, survive a power loss: an empty one would keep its session
+//! from being opened.
 
 use std::{
     fs,
@@ -20,9 +23,49 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Writes a file so that a reader sees the old content or the new, mode 0600 from the first instant.
 ///
+/// After a power loss it may hold anything; see [`write_durable`].
+///
 /// # Errors
 /// Those of creating, writing or renaming; the temporary file is removed.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, |_| Ok(()))
+}
+
+/// The same, and also after a power loss a reader sees the old content or the new, and from this call's
+/// return on the new.
+///
+/// # Errors
+/// Those of [`write_atomic`] and of syncing.
+pub fn write_durable(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Before the rename, or the name could reach the disk before the content does.
+    replace(path, content, fs::File::sync_data)?;
+    sync_directory(path.parent().unwrap_or(path))
+}
+
+/// Puts the names in a directory, and its own and those of its parents up to and including `top`, on the
+/// disk: a file that is synced is of no use in a directory that is not.
+///
+/// # Errors
+/// Where a directory of these cannot be opened or synced.
+pub fn sync_names(dir: &Path, top: &Path) -> io::Result<()> {
+    dir.ancestors()
+        .take_while(|ancestor| ancestor.starts_with(top))
+        .try_for_each(sync_directory)
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    match fs::File::open(dir)?.sync_all() {
+        // Some network file systems cannot, and promise nothing about names.
+        Err(err) if err.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    settle: impl FnOnce(&fs::File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // Another thread or process may be writing the same file.
     let write = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +77,10 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&temporary)
-        .and_then(|mut file| file.write_all(content))
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            settle(&file)
+        })
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The write's own error is the one to report.
@@ -43,12 +89,12 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Writes a value as JSON with [`write_atomic`].
+/// Writes a value as JSON with [`write_durable`].
 ///
 /// # Errors
-/// Those of [`write_atomic`], or of a value that has no JSON form.
+/// Those of [`write_durable`], or of a value that has no JSON form.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    write_atomic(path, &serde_json::to_vec_pretty(value)?)
+    write_durable(path, &serde_json::to_vec_pretty(value)?)
 }
 
 /// Reads a JSON file of bounded size.

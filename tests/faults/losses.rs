@@ -118,26 +118,6 @@ const ENDS: [(&str, &str); 4] = [
     ("os.abort()", "killed by SIGABRT"),
 ];
 
-#[tokio::test]
-async fn last_words_are_followed_by_what_ended_the_kernel() {
-    for (end, cause) in ENDS {
-        let (_scratch, home) = home().await;
-        let code =
-            format!("import os, ctypes\nprint('last words', end='')\nos.write(1, b' of C')\n{end}");
-        let ended = run(home.root(), &code).await;
-        let (text, traceback) = said(&ended);
-        assert_eq!(
-            (&*text, &ended["status"]),
-            ("last words of C", &json!("error"))
-        );
-        assert!(traceback.contains(cause), "{end}: {traceback}");
-        if cause.contains("SEGV") {
-            assert!(traceback.contains("in string_at"), "{traceback}");
-            assert!(!traceback.contains("interactiveshell"), "{traceback}");
-        }
-    }
-}
-
 /// The worker that reports the end is not the kernel's parent. A crash tells of itself everywhere; the rest
 /// only Linux can tell, and where it does not, the error says so.
 #[tokio::test]
@@ -320,7 +300,7 @@ async fn a_fork_does_not_print_what_its_parent_printed() {
 }
 
 /// A home whose session has a bash kernel, which is read over zmq.
-async fn bash_home() -> (tempfile::TempDir, Home) {
+async fn bash_home(transport: &str) -> (tempfile::TempDir, Home) {
     let python = rig::venv(
         "bash",
         "tests/requirements-bash.txt",
@@ -332,6 +312,7 @@ async fn bash_home() -> (tempfile::TempDir, Home) {
         .args(["run", "--kernel", "bash", "-c", "echo hi"])
         .env("TITHON_HOME", home.root())
         .env("PATH", home.path())
+        .env("TITHON_KERNEL_TRANSPORT", transport)
         .current_dir(scratch.path())
         .output()
         .unwrap();
@@ -362,7 +343,20 @@ fn numbers_and_missing(execution: &Value) -> (Vec<u64>, u64) {
 
 #[tokio::test]
 async fn a_bash_kernel_is_taken_over_with_its_cell() {
-    let (_scratch, home) = bash_home().await;
+    taken_over_with_its_cell("ipc").await;
+}
+
+/// Some kernels know no unix sockets.
+#[tokio::test]
+async fn a_kernel_over_tcp_is_taken_over_with_its_cell() {
+    taken_over_with_its_cell("tcp").await;
+}
+
+async fn taken_over_with_its_cell(transport: &str) {
+    let (_scratch, home) = bash_home(transport).await;
+    let connection = std::fs::read(home.session().join("kernel.json")).unwrap();
+    let connection: Value = serde_json::from_slice(&connection).unwrap();
+    assert_eq!(connection["transport"], transport);
     let go = home.scratch.join("go");
     let code = format!(
         "echo 0; while [ ! -e {} ]; do sleep .02; done; seq 1 50",
@@ -400,7 +394,7 @@ async fn a_bash_kernel_is_taken_over_with_its_cell() {
 /// A kernel drops what a subscriber does not take. It cannot be prevented from here, but it is never silent.
 #[tokio::test]
 async fn what_zmq_drops_is_said() {
-    let (_scratch, home) = bash_home().await;
+    let (_scratch, home) = bash_home("ipc").await;
     let (go, over) = (home.scratch.join("go"), home.scratch.join("over"));
     let code = format!(
         "while [ ! -e {} ]; do sleep .02; done; seq 1 20000; touch {}",
@@ -424,5 +418,71 @@ async fn what_zmq_drops_is_said() {
         numbers.len() == 20_000 || missing > 0,
         "{} of 20000 lines, and not a word",
         numbers.len()
+    );
+}
+
+/// Prints numbered lines until a gate opens, and writes a byte to a file for each that was printed.
+fn count_until(gate: &Path, truth: &Path) -> String {
+    format!(
+        "import os, sys, time\nn, truth = 0, os.open({truth:?}, os.O_WRONLY | os.O_CREAT)\nwhile not os.path.exists({gate:?}):\n    sys.stdout.write(f'{{n}}\\n'); os.write(truth, b'.'); n += 1; time.sleep(.005)"
+    )
+}
+
+/// Waits for a `notice` whose message has these words.
+async fn noticed(client: &mut tithon_ipc::client::Connection, words: &str) {
+    let frame = until(client, DEADLINE, |frame| {
+        frame["op"] == "notice"
+            && frame["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(words))
+    });
+    assert!(frame.await.is_some(), "nobody said {words:?}");
+}
+
+/// A kill was answered when space returned, and so was an interrupt; and only `status` told why.
+#[tokio::test]
+async fn a_full_disk_is_said_and_keeps_nobody_from_ending_a_kernel() {
+    let scratch = tempfile::Builder::new().prefix("tl").tempdir().unwrap();
+    let home = Home::new(scratch.path(), true);
+    if !home.has_small_disk() {
+        eprintln!("skipped: mounting is not permitted here");
+        return;
+    }
+    run(home.root(), "pass").await;
+    let mut client = connect(home.root()).await.unwrap();
+    let attach = json!({"op": "attach", "last_seen_seq": -1, "launch": {}});
+    client.send(&attach).await.unwrap();
+    let (gate, truth) = (home.scratch.join("gate"), home.scratch.join("truth"));
+    let exec = submit(home.root(), &count_until(&gate, &truth)).await;
+
+    home.fill_disk();
+    noticed(&mut client, "cannot be written").await;
+    let status = json!({"op": "status", "session": "default"});
+    let status = ask(home.root(), &status, "status_reply").await;
+    assert!(status["journal_stalled"].is_string(), "{status}");
+    home.free_disk();
+    noticed(&mut client, "written again").await;
+
+    home.fill_disk();
+    noticed(&mut client, "cannot be written").await;
+    let kernel = home.kernel_pid().unwrap();
+    let interrupt = json!({"op": "interrupt"});
+    assert_eq!(
+        ask(home.root(), &interrupt, "interrupted").await["ok"],
+        true
+    );
+    let kill = json!({"op": "kill_kernel", "target": "default"});
+    assert_eq!(ask(home.root(), &kill, "kernel_killed").await["ok"], true);
+    gone(kernel);
+    home.free_disk();
+
+    let ended = wait_for(home.root(), &exec, is_over).await;
+    let printed = std::fs::read(truth).unwrap().len();
+    let (text, _) = said(&ended);
+    let lines: Vec<usize> = text.lines().map_while(|line| line.parse().ok()).collect();
+    assert!(
+        (printed..=printed + 1).contains(&lines.len()) && lines.iter().copied().eq(0..lines.len()),
+        "{} of {printed} lines",
+        lines.len()
     );
 }

@@ -1,6 +1,9 @@
 //! A home of its own with a real supervisor, and the means to hurt what runs in it. Whatever carries the
 //! home in its environment ends with it.
 
+#[path = "../harness/python.rs"]
+mod python;
+
 use std::{
     fs::{self, File},
     io::Write as _,
@@ -22,6 +25,7 @@ pub(crate) struct Home {
     pub(crate) scratch: PathBuf,
     root: PathBuf,
     path: String,
+    environment: Vec<(String, PathBuf)>,
     mounted: bool,
     keep: bool,
     supervisor: Option<Child>,
@@ -30,11 +34,25 @@ pub(crate) struct Home {
 impl Home {
     /// A home below `scratch` with a supervisor; on a small disk of its own if that is wanted and allowed.
     pub(crate) fn new(scratch: &Path, small_disk: bool) -> Self {
-        Self::with_python(scratch, small_disk, &python())
+        Self::make(scratch, small_disk, &python(), &[])
+    }
+
+    /// The same with more in the environment of everything that runs in it.
+    pub(crate) fn with_environment(scratch: &Path, environment: &[(&str, &Path)]) -> Self {
+        Self::make(scratch, false, &python(), environment)
     }
 
     /// The same with another interpreter first on the path.
     pub(crate) fn with_python(scratch: &Path, small_disk: bool, python: &Path) -> Self {
+        Self::make(scratch, small_disk, python, &[])
+    }
+
+    fn make(
+        scratch: &Path,
+        small_disk: bool,
+        python: &Path,
+        environment: &[(&str, &Path)],
+    ) -> Self {
         fs::create_dir_all(scratch).unwrap();
         let disk = scratch.join("d");
         fs::create_dir_all(&disk).unwrap();
@@ -49,6 +67,10 @@ impl Home {
             scratch: scratch.to_owned(),
             root: disk.join("h"),
             path: format!("{bin}:{}", std::env::var("PATH").unwrap()),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             mounted,
             keep: false,
             supervisor: None,
@@ -78,6 +100,7 @@ impl Home {
             .env("TITHON_HOME", &self.root)
             .env("PATH", &self.path)
             .env_remove("VIRTUAL_ENV")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.scratch)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -188,8 +211,11 @@ impl Drop for Home {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        if self.keep || std::thread::panicking() {
+        if std::thread::panicking() {
             eprintln!("kept: {}", self.scratch.display());
+            return;
+        }
+        if self.keep {
             return;
         }
         if self.mounted {
@@ -251,9 +277,9 @@ pub(crate) async fn snapshot(root: &Path) -> Value {
     ask(root, &json!({"op": "attach"}), "snapshot").await
 }
 
-/// The interpreter of a venv under `target/`, made on first use.
+/// The interpreter that most tests share.
 pub(crate) fn python() -> PathBuf {
-    venv("python", "tests/requirements.txt", &[])
+    python::PYTHON.interpreter()
 }
 
 /// A venv under `target/` with what a requirements file lists, and a command run in it once.

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{fs::Mode, process::umask};
 use tithon_ipc::{
-    files::{Meta, WorkerRecord, worker_lock},
+    files::{Meta, WorkerRecord, sync_names, worker_lock},
     ids::SessionId,
     lock::Lock,
     paths::Home,
@@ -116,6 +116,12 @@ fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
     let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
     let (journal, loaded, events) =
         at_work(|| Journal::open(&dir.join("journal.db"), id.as_str()))?;
+    // I1: what is acknowledged is durable only in a directory that is.
+    if let Err(err) = sync_names(&dir, home.root()) {
+        tracing::warn!("failed to make the session's directory survive a power loss: {err}");
+    }
+    // Where the home stands is the user's; it may be closed to us.
+    home.root().parent().map(|above| sync_names(above, above));
     let key = id.key();
     let place = Place {
         home,

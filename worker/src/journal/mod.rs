@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod migrate;
+mod outage;
 mod read;
 mod record;
 pub(crate) mod retention;
@@ -17,16 +18,20 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
         mpsc,
     },
 };
 
 pub use artifacts::LoadedArtifacts;
+pub(crate) use outage::RESUMED_AT;
 pub use read::{Loaded, StoredExecution, StoredRow};
 pub use record::{Change, Content, NewExecution, Row, Status, TakenImage, Traffic, Transaction};
 pub use retention::{Retained, Retention};
-use tithon_ipc::ids::{ExecId, Seq};
+use tithon_ipc::{
+    ids::{ExecId, Seq},
+    process::boot_id,
+};
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 pub use wire::{Channel, Rebuilt, date_of, now, rebuild};
@@ -165,6 +170,8 @@ pub struct Journal {
     // Unbounded, yet short: one commit is under way at a time, and each client waits for its read.
     commands: mpsc::Sender<Command>,
     logical_bytes: Arc<AtomicI64>,
+    /// Set to give up what cannot be written.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Journal {
@@ -176,17 +183,26 @@ impl Journal {
         path: &Path,
         session_id: &str,
     ) -> Result<(Self, Loaded, tokio_mpsc::UnboundedReceiver<JournalEvent>), JournalError> {
-        let connection = schema::open(path, session_id)?;
+        let mut connection = schema::open(path, session_id)?;
+        outage::begin(&mut connection, boot_id())
+            .map_err(|source| JournalError::of_sqlite(path, source))?;
         let loaded =
             read::load(&connection).map_err(|source| JournalError::of_sqlite(path, source))?;
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = tokio_mpsc::unbounded_channel();
         let logical_bytes = Arc::new(AtomicI64::new(loaded.logical_bytes));
-        thread::spawn(connection, inbox, events, Arc::clone(&logical_bytes))
-            .map_err(|source| JournalError::of_io(path, source))?;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let keeper = thread::Keeper::new(
+            connection,
+            events,
+            Arc::clone(&logical_bytes),
+            Arc::clone(&given_up),
+        );
+        thread::spawn(keeper, inbox).map_err(|source| JournalError::of_io(path, source))?;
         let journal = Self {
             commands,
             logical_bytes,
+            given_up,
         };
         Ok((journal, loaded, outbox))
     }
@@ -231,6 +247,11 @@ impl Journal {
     /// UTF-8 bytes of contents, code and folds in committed rows (PROTOCOL §8).
     pub fn logical_bytes(&self) -> i64 {
         self.logical_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Tries no longer to write what cannot be written, if anything: the journal is about to be closed.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Writes everything to the disk and closes the database.

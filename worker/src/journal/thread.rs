@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::AtomicI64,
+        atomic::{AtomicBool, AtomicI64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     thread,
@@ -19,7 +19,8 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Command, JournalEvent, Retained, StoredFold, Transaction, read, retention::Pass, wire, write,
+    Command, JournalEvent, Retained, StoredFold, Transaction, outage, read, retention::Pass, wire,
+    write,
 };
 use crate::artifacts::NewFile;
 
@@ -30,19 +31,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// SQLite's own needs are modest and its depth is bounded by our few statements.
 const STACK: usize = 256 << 10;
 
-pub(super) fn spawn(
-    connection: Connection,
-    inbox: Receiver<Command>,
-    outbox: UnboundedSender<JournalEvent>,
-    logical_bytes: Arc<AtomicI64>,
-) -> io::Result<()> {
-    let keeper = Keeper {
-        connection,
-        writer: write::Writer::new(logical_bytes),
-        outbox,
-        unsynced: None,
-        pass: None,
-    };
+pub(super) fn spawn(keeper: Keeper, inbox: Receiver<Command>) -> io::Result<()> {
     thread::Builder::new()
         .name("journal".to_owned())
         .stack_size(STACK)
@@ -50,16 +39,33 @@ pub(super) fn spawn(
         .map(drop)
 }
 
-struct Keeper {
+pub(super) struct Keeper {
     connection: Connection,
     writer: write::Writer,
     outbox: UnboundedSender<JournalEvent>,
     /// When the oldest commit that is not on the disk yet was made.
     unsynced: Option<Instant>,
     pass: Option<Pass>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl Keeper {
+    pub(super) fn new(
+        connection: Connection,
+        outbox: UnboundedSender<JournalEvent>,
+        logical_bytes: Arc<AtomicI64>,
+        given_up: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            connection,
+            writer: write::Writer::new(logical_bytes),
+            outbox,
+            unsynced: None,
+            pass: None,
+            given_up,
+        }
+    }
+
     fn run(mut self, inbox: &Receiver<Command>) {
         loop {
             let command = match self.unsynced {
@@ -97,6 +103,9 @@ impl Keeper {
                 Ok(Command::RetainOn) => self.retain(),
                 Ok(Command::Close(done)) => {
                     self.sync();
+                    if let Err(err) = outage::end(&mut self.connection) {
+                        tracing::warn!("failed to take leave of the journal: {err}");
+                    }
                     drop(self.connection);
                     done.send(()).ok();
                     return;
@@ -122,6 +131,9 @@ impl Keeper {
                 );
                 self.tell(JournalEvent::Stalled(err.to_string()));
                 stalled = true;
+            }
+            if self.given_up.load(Ordering::Relaxed) {
+                return;
             }
             thread::sleep(RETRY_INTERVAL);
         }

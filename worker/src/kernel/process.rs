@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tithon_ipc::{
-    files::{KernelRecord, write_atomic},
+    files::{KernelRecord, write_durable},
     process::{ProcessHandle, ProcessIdentity, WatchedProcess},
     python_kernel::PythonKernel,
 };
@@ -87,7 +87,7 @@ impl KernelProcess {
             .and_then(|pid| {
                 let identity = ProcessIdentity::of(pid)?
                     .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
-                write_atomic(&spawn.dir.join("kernel.pid"), pid.to_string().as_bytes())?;
+                write_durable(&spawn.dir.join("kernel.pid"), pid.to_string().as_bytes())?;
                 KernelRecord {
                     process: identity.clone(),
                 }

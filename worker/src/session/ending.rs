@@ -9,7 +9,7 @@ use tithon_ipc::{client::LaunchWish, logs};
 
 use super::{
     Ending, Session,
-    kernel::{Capture, KernelSlot},
+    kernel::{Capture, Kernel, KernelSlot},
 };
 use crate::client::ClientId;
 
@@ -93,6 +93,30 @@ impl Session {
                 self.start_next();
             }
         }
+    }
+
+    /// Why the worker may end now, though the journal cannot be written: the disk is full, and whoever ends a
+    /// kernel on it is not to wait for space. What was not written is in the kernel's spool still, and is
+    /// read when the session is opened next; only a kernel without one takes it along.
+    pub(super) fn leaves_unwritten(&mut self) -> Option<Ending> {
+        self.stalled.as_ref()?;
+        let kernel = self.kernel.running();
+        let ending = match kernel.map(|kernel| &kernel.end) {
+            Some(Some(End::Wanted(ending))) => *ending,
+            // Its kernel goes on, and what that said is nowhere else.
+            Some(None) if !kernel.is_some_and(Kernel::records_everything) => return None,
+            _ => self.ending?,
+        };
+        if self
+            .kernel
+            .running()
+            .is_some_and(|kernel| kernel.end.is_some())
+        {
+            self.remove_endpoints();
+        }
+        tracing::warn!("the worker ends while the journal cannot be written");
+        self.journal.give_up();
+        Some(ending)
     }
 
     /// Ends the kernel's process and all it started; what follows is done once its last words are read.

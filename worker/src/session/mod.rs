@@ -297,6 +297,9 @@ impl Session {
             {
                 return (ending, self);
             }
+            if let Some(ending) = self.leaves_unwritten() {
+                return (ending, self);
+            }
             let deadline = self.deadline();
             tokio::select! {
                 biased;

@@ -40,10 +40,12 @@ impl Session {
         match op {
             Op::Interrupt => {
                 let ok = self.interrupt();
-                self.after_commit(Effect::Answer(
-                    client,
-                    Answer::Frame(Frame::Interrupted { ok }.to_text().into()),
-                ));
+                let answer = Answer::Frame(Frame::Interrupted { ok }.to_text().into());
+                if self.stalled.is_some() {
+                    self.answer(client, answer);
+                } else {
+                    self.after_commit(Effect::Answer(client, answer));
+                }
             }
             Op::KillKernel { .. } => {
                 let session = Value::from(self.place.id.as_str());

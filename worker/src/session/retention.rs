@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Session;
 use crate::{
     journal::{
-        Loaded, Retained, Retention, now,
+        Loaded, RESUMED_AT, Retained, Retention, now,
         retention::{CLEANUP, FLOOR},
     },
     settings::Settings,
@@ -29,6 +29,8 @@ pub(super) struct History {
     pub(super) due: Option<Instant>,
     /// Through where a pass under way may delete.
     under_way: Option<Seq>,
+    /// Where seqs began after the last power loss.
+    resumed_at: Seq,
     deleted_before: u64,
 }
 
@@ -47,6 +49,9 @@ impl History {
             cleanup,
             due: wanted.then(Instant::now),
             under_way: None,
+            resumed_at: stored(RESUMED_AT)
+                .and_then(|seq| seq.parse().ok())
+                .unwrap_or(0),
         }
     }
 
@@ -56,9 +61,12 @@ impl History {
         Seq::try_from(total.unwrap_or(0)).unwrap_or(Seq::MAX)
     }
 
-    /// A client that goes on from below this may miss rows, now or in a moment: it gets a snapshot.
+    /// A client that goes on from below this may miss rows, now or in a moment, or have seen some that are
+    /// gone: it gets a snapshot.
     pub(super) fn unsteady_below(&self) -> Seq {
-        self.floor.max(self.under_way.unwrap_or(0))
+        self.floor
+            .max(self.under_way.unwrap_or(0))
+            .max(self.resumed_at)
     }
 }
 
