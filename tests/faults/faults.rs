@@ -99,12 +99,12 @@ pub(crate) async fn inject(
         Fault::StopSupervisor => hold(home.supervisor_pid(), pause).await,
         Fault::StopKernel => hold(home.kernel_pid(), pause).await,
         Fault::KillKernelsChild => {
-            let children = home.kernel_pid().map(children).unwrap_or_default();
-            hit(children.first().copied(), Signal::KILL)
+            let child = a_child_of(home.kernel_pid(), rng).await;
+            hit(child, Signal::KILL)
         }
         Fault::StopKernelsChild => {
-            let children = home.kernel_pid().map(children).unwrap_or_default();
-            hold(children.last().copied(), pause).await
+            let child = a_child_of(home.kernel_pid(), rng).await;
+            hold(child, pause).await
         }
         Fault::KillClient => hit(client.pid.get(), Signal::KILL),
         Fault::StopClient => hold(client.pid.get(), pause).await,
@@ -169,6 +169,18 @@ async fn hold(pid: Option<i32>, pause: Duration) -> bool {
     tokio::time::sleep(pause).await;
     hit(pid, Signal::CONT);
     held
+}
+
+/// Few cells have children, and not for long: one is waited for.
+async fn a_child_of(kernel: Option<i32>, rng: &mut Rng) -> Option<i32> {
+    for _ in 0..200 {
+        let children = kernel.map(children).unwrap_or_default();
+        if !children.is_empty() {
+            return Some(*rng.pick(&children));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
 }
 
 fn children(pid: i32) -> Vec<i32> {
