@@ -136,7 +136,7 @@ fn judged(sessions: usize, limit: usize) -> Finding {
             CHECK,
             Severity::Note,
             format!(
-                "{sessions} sessions run, and your processes may watch {limit} times: beyond that they look 20 times a second instead"
+                "{sessions} sessions run, and your processes may watch {limit} times: beyond that they look up to 20 times a second instead"
             ),
             "as root: sysctl fs.inotify.max_user_instances=1024, and the same line in /etc/sysctl.d",
         )

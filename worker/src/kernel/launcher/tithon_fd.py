@@ -17,6 +17,10 @@ _IN_CLOEXEC = os.O_CLOEXEC
 _KEEP_SIZE_PUNCH_HOLE = 1 | 2
 _LINE_BUFFERED = 1
 
+# Seconds between two looks where nobody says that there is more: longer the longer there was nothing.
+_SHORTEST = 0.05
+_LONGEST = 0.4
+
 
 class FdFile:
     """An append-only file that this process reads back; `take` yields each byte once."""
@@ -26,6 +30,7 @@ class FdFile:
         self._writer = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         self._taken = 0
         self._punched = 0
+        self._pause = _SHORTEST
         self._inotify = -1
         self._libc = None
         self._c_stdout = None
@@ -59,6 +64,7 @@ class FdFile:
             if not data:
                 return
             self._taken += len(data)
+            self._pause = _SHORTEST
             yield data, self._taken
             if self._taken - self._punched >= _PUNCH:
                 self._give_back()
@@ -68,7 +74,8 @@ class FdFile:
         if self._inotify >= 0:
             os.read(self._inotify, 4096)
         else:
-            time.sleep(0.05)
+            time.sleep(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST)
 
     def _watch(self):
         inotify = self._libc.inotify_init1(_IN_CLOEXEC)

@@ -67,7 +67,11 @@ impl SpoolReader {
                 break;
             }
         }
-        Ok(batch.into_records())
+        let records = batch.into_records();
+        self.watch
+            .looked(!records.is_empty())
+            .map_err(SpoolError::at(&self.dir))?;
+        Ok(records)
     }
 
     /// Where reading goes on after the last record returned.

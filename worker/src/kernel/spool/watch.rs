@@ -1,8 +1,8 @@
 //! Tells when a spool directory may hold more: inotify on its segments' names and sizes, or, where a
 //! user has no more instances of it, a timer.
 //!
-//! A kernel with many sessions is what meets the limit: by default Linux gives 128 instances to all
-//! processes of a user together, and editors take some of them.
+//! Many sessions meet that limit: by default Linux gives 128 instances to all processes of a user
+//! together, and editors take some of them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,18 +15,24 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// How often is looked where nobody says when; nanoseconds. Short enough for eyes.
-const INTERVAL: i64 = 50_000_000;
+/// How often is looked where nobody says when, in nanoseconds: short enough for eyes while a kernel
+/// says something, and longer the longer it does not, for there may be hundreds of them.
+const SHORTEST: i64 = 50_000_000;
+const LONGEST: i64 = 200_000_000;
 
 /// A descriptor that is readable when it is time to look.
-pub(super) struct Watch(OwnedFd);
+pub(super) struct Watch {
+    fd: OwnedFd,
+    /// Between two looks, for a timer.
+    interval: Option<i64>,
+}
 
 impl Watch {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
         match Self::notified(dir) {
             Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM | Errno::NOSYS) => {
                 tracing::warn!(
-                    "fs.inotify.max_user_instances is used up: the spool is looked at 20 times a second"
+                    "fs.inotify.max_user_instances is used up: the spool is looked at up to 20 times a second"
                 );
                 Ok(Self::timed()?)
             }
@@ -44,7 +50,10 @@ impl Watch {
                 | WatchFlags::ONLYDIR
                 | WatchFlags::DONT_FOLLOW,
         )?;
-        Ok(Self(inotify))
+        Ok(Self {
+            fd: inotify,
+            interval: None,
+        })
     }
 
     fn timed() -> rustix::io::Result<Self> {
@@ -52,23 +61,35 @@ impl Watch {
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
-        let interval = Timespec {
-            tv_sec: 0,
-            tv_nsec: INTERVAL,
+        every(&timer, SHORTEST)?;
+        Ok(Self {
+            fd: timer,
+            interval: Some(SHORTEST),
+        })
+    }
+
+    /// Takes note of whether the last look found anything.
+    pub(super) fn looked(&mut self, found: bool) -> io::Result<()> {
+        let Some(interval) = self.interval else {
+            return Ok(());
         };
-        let every = Itimerspec {
-            it_interval: interval,
-            it_value: interval,
+        let next = if found {
+            SHORTEST
+        } else {
+            LONGEST.min(interval * 2)
         };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
-        Ok(Self(timer))
+        if next != interval {
+            every(&self.fd, next)?;
+            self.interval = Some(next);
+        }
+        Ok(())
     }
 
     /// Forgets what was reported so far; to be called before looking, never after.
     pub(super) fn drain(&self) -> io::Result<()> {
         let mut events = [0; 4096];
         loop {
-            match rustix::io::read(&self.0, &mut events) {
+            match rustix::io::read(&self.fd, &mut events) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
@@ -79,6 +100,19 @@ impl Watch {
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
+}
+
+fn every(timer: &OwnedFd, nanoseconds: i64) -> rustix::io::Result<()> {
+    let interval = Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    };
+    let every = Itimerspec {
+        it_interval: interval,
+        it_value: interval,
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &every)?;
+    Ok(())
 }
