@@ -6,12 +6,13 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, clear::ClearArgs, completions::CompletionsArgs, daemon::DaemonArgs,
-    doctor::DoctorArgs, export::ExportArgs, import::ImportArgs, install::InstallArgs,
-    interrupt::InterruptArgs, kill::KillArgs, log::LogArgs, logs::LogsArgs, man::ManArgs,
-    ps::PsArgs, reap::ReapArgs, repl::ReplArgs, restart::RestartArgs, rm::RmArgs, run::RunArgs,
-    shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
-    upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
+    attach::AttachArgs, checkpoints::CheckpointsArgs, clear::ClearArgs,
+    completions::CompletionsArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
+    import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
+    log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, repl::ReplArgs,
+    restart::RestartArgs, restore::RestoreArgs, rm::RmArgs, run::RunArgs, shutdown::ShutdownArgs,
+    status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs, upgrade::UpgradeArgs,
+    wait::WaitArgs, worker::WorkerArgs,
 };
 use crate::remote::host;
 
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Interrupt(InterruptArgs),
     Restart(RestartArgs),
+    Checkpoints(CheckpointsArgs),
+    Restore(RestoreArgs),
     Kill(KillArgs),
     Rm(RmArgs),
     Shutdown(ShutdownArgs),
@@ -107,6 +110,8 @@ impl Command {
             | Self::Status(_)
             | Self::Interrupt(_)
             | Self::Restart(_)
+            | Self::Checkpoints(_)
+            | Self::Restore(_)
             | Self::Kill(_)
             | Self::Export(_) => Place::Client,
             Self::Ps(args) if !args.is_about_processes() => Place::Client,

@@ -192,6 +192,36 @@ impl WorkerRecord {
     }
 }
 
+/// `checkpoints.json`: the frozen copies of a session's kernel, which outlive it and are spared when
+/// what it forked is ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// Each one's proof of identity.
+    pub processes: Vec<ProcessIdentity>,
+}
+
+impl CheckpointRecord {
+    /// Reads `dir/checkpoints.json`; empty where there is none, or none that can be read.
+    pub fn read(dir: &Path) -> Self {
+        read_json(&dir.join("checkpoints.json")).unwrap_or_default()
+    }
+
+    /// Writes `dir/checkpoints.json`; an empty one is removed.
+    ///
+    /// # Errors
+    /// Those of [`write_json`], or of removing it.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        let path = dir.join("checkpoints.json");
+        if !self.processes.is_empty() {
+            return write_json(&path, self);
+        }
+        match fs::remove_file(path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The lock a worker holds for life.
 pub fn worker_lock(dir: &Path) -> PathBuf {
     dir.join("worker.lock")

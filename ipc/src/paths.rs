@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ids::{SessionKey, sha256_hex};
+use crate::ids::{ExecId, SessionKey, sha256_hex};
 
 /// Bytes of a path that `sun_path` can hold beside its terminating NUL.
 const SUN_PATH_MAX: usize = 107;
@@ -198,6 +198,11 @@ impl Home {
     /// The prefix of a kernel's `ipc://` endpoints; a dash and the channel's port follow.
     pub fn kernel_endpoint(&self, key: &SessionKey) -> PathBuf {
         self.run.join(format!("{key}.k"))
+    }
+
+    /// Where the checkpoint after a session's execution waits.
+    pub fn checkpoint_socket(&self, key: &SessionKey, exec: ExecId) -> PathBuf {
+        self.run.join(format!("{key}.c{}", exec.0))
     }
 
     fn run_is_elsewhere(&self) -> bool {

@@ -9,7 +9,7 @@ use std::{collections::HashSet, ffi::OsString, fs, io, path::Path, time::Duratio
 
 use rustix::process::Signal;
 use tithon_ipc::{
-    files::{self, KernelRecord},
+    files::{self, CheckpointRecord, KernelRecord},
     lock::Lock,
     marks::Marked,
     paths::Home,
@@ -136,11 +136,19 @@ fn why(marked: &Marked) -> Option<Why> {
     match Lock::is_held(&files::worker_lock(session)) {
         Ok(false) if kernel.is_none() => Some(Why::Abandoned),
         Err(_) => None,
+        // The kernel may be younger than the checkpoint it was made of.
+        Ok(_) if is_checkpoint(marked) => None,
         // Nothing that a kernel starts is older than the kernel.
         Ok(_) => kernel
             .filter(|kernel| marked.process.identity().start_time < kernel.start_time)
             .map(|_| Why::EarlierKernel),
     }
+}
+
+fn is_checkpoint(marked: &Marked) -> bool {
+    CheckpointRecord::read(&marked.session)
+        .processes
+        .contains(marked.process.identity())
 }
 
 /// The session's living kernel.

@@ -21,6 +21,12 @@ pub(crate) struct Settings {
     pub jupyter_links: bool,
     /// `TITHON_GC_POLL`: how often that is looked at.
     pub idle_poll: Duration,
+    /// `TITHON_CHECKPOINTS`: how many checkpoints of a kernel are kept; 0 is none.
+    pub checkpoints: u32,
+    /// `TITHON_CHECKPOINT_MEMORY`: what they may use together, in per cent of the machine's memory.
+    pub checkpoint_memory: f64,
+    /// `TITHON_AUTO_RESTORE`: whether a kernel that died goes on from its newest checkpoint by itself.
+    pub auto_restore: bool,
     /// `TITHON_HISTORY_RETENTION_DAYS`: how old raw output of finished cells gets; 0 is for ever.
     pub retention_days: f64,
     /// `TITHON_HISTORY_TARGET_MIB`: how large a history may get before its oldest raw output goes; 0
@@ -43,6 +49,9 @@ impl Settings {
             question_limit: seconds("TITHON_QUESTION_TIMEOUT", 10.0),
             jupyter_links: number("TITHON_JUPYTER_LINKS", 0_u8) != 0,
             idle_poll: seconds("TITHON_GC_POLL", 60.0).max(Duration::from_millis(10)),
+            checkpoints: number("TITHON_CHECKPOINTS", 0),
+            checkpoint_memory: number("TITHON_CHECKPOINT_MEMORY", 10.0),
+            auto_restore: number("TITHON_AUTO_RESTORE", 0_u8) != 0,
             retention_days: positive("TITHON_HISTORY_RETENTION_DAYS"),
             target_mib: positive("TITHON_HISTORY_TARGET_MIB"),
             retention_poll: seconds("TITHON_RETENTION_POLL", 60.0).max(Duration::from_millis(10)),

@@ -102,6 +102,31 @@ impl WidgetMirror {
         self.models.contains_key(comm_id)
     }
 
+    /// The comm ids of models that another mirror does not have.
+    pub fn unknown_to(&self, other: &Self) -> Vec<String> {
+        self.models
+            .keys()
+            .filter(|comm_id| !other.models.contains_key(*comm_id))
+            .map(|comm_id| comm_id.to_string())
+            .collect()
+    }
+
+    /// Every model as the `comm_open` that would make it as it is, in journaled form.
+    pub fn opens(&self) -> Vec<String> {
+        self.models
+            .iter()
+            .map(|(comm_id, model)| {
+                let mut out = String::new();
+                let mut content = Object::open(&mut out);
+                content.string("comm_id", comm_id);
+                content.string("target_name", "jupyter.widget");
+                model.push_open(&mut content);
+                content.close();
+                out
+            })
+            .collect()
+    }
+
     /// Number of living models.
     pub fn len(&self) -> usize {
         self.models.len()

@@ -1,6 +1,7 @@
 //! The commands, one file each, and the one place that says which needs what.
 
 pub(crate) mod attach;
+pub(crate) mod checkpoints;
 pub(crate) mod clear;
 pub(crate) mod completions;
 pub(crate) mod daemon;
@@ -18,6 +19,7 @@ pub(crate) mod reach;
 pub(crate) mod reap;
 pub(crate) mod repl;
 pub(crate) mod restart;
+pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod shutdown;
@@ -100,6 +102,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Status(args) => block_on(status::run(&args, &link()?))?,
         Command::Interrupt(args) => block_on(interrupt::run(&args, &link()?))?,
         Command::Restart(args) => block_on(restart::run(&args, &link()?))?,
+        Command::Checkpoints(args) => block_on(checkpoints::run(&args, &link()?))?,
+        Command::Restore(args) => block_on(restore::run(&args, &link()?))?,
         Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,
         Command::Log(args) => block_on(log::run(&args, &link()?))?,

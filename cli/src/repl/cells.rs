@@ -236,6 +236,9 @@ fn kernel_words(status: &str) -> Option<&'static str> {
         "replaced" => "the kernel was lost and replaced: variables are gone, the history stays",
         "killed" => "the kernel was ended; the next cell gets a fresh one",
         "gc" => "the kernel was idle for long and was ended; the next cell gets a fresh one",
+        "restored" => {
+            "the kernel is as it was after an earlier cell; `tithon log` shows which ran since"
+        }
         "dead" => "the kernel died; `tithon restart` gives the session a fresh one",
         "shutdown" => "the supervisor was shut down with its kernels",
         _ => return None,

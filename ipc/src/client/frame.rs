@@ -42,6 +42,27 @@ pub enum Frame<'a> {
     Cleared { count: usize },
     /// The fresh kernel is ready.
     KernelRestarted { kernel_pid: i32 },
+    /// The kernel is that of a checkpoint again; Tithon's own addition.
+    KernelRestored {
+        kernel_pid: i32,
+        /// The execution after which the checkpoint was taken.
+        to: &'a str,
+        /// The executions that have run since and are not in it.
+        lost: &'a [String],
+    },
+    /// The checkpoints of the session, oldest first; Tithon's own addition.
+    Checkpoints {
+        /// How many are kept; 0 is none.
+        keep: u32,
+        auto_restore: bool,
+        /// What they hold together, in bytes, and what they may.
+        memory_bytes: u64,
+        memory_max: u64,
+        /// Why there was none after the last cell.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<&'a str>,
+        checkpoints: &'a [Value],
+    },
     /// Bytes of an artifact.
     Artifact {
         artifact_id: &'a str,

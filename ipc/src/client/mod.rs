@@ -9,7 +9,8 @@ mod values;
 pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
 pub use frame::{Event, EventKind, Frame};
 pub use op::{
-    Binding, Call, Cell, Clear, Direction, LaunchWish, NotebookWish, Op, Origin, Parsed, Submission,
+    Binding, Call, Cell, CheckpointWish, Clear, Direction, LaunchWish, NotebookWish, Op, Origin,
+    Parsed, Submission,
 };
 pub use services::{Comm, CommKind, Outcome, Question, QuestionKind, reply_text};
 /// A frame's text as [`Connection::next`] gives it, not copied.

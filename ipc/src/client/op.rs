@@ -74,6 +74,10 @@ pub enum Op {
     ClearOutput(Clear),
     /// A fresh kernel for the session.
     RestartKernel,
+    /// Go back to a checkpoint: the one after an execution, else the newest; Tithon's own addition.
+    RestoreKernel { to: Option<String> },
+    /// Which checkpoints there are, and how many there should be; Tithon's own addition.
+    Checkpoints(CheckpointWish),
     /// The bytes of an image that left its message.
     GetArtifact {
         artifact_id: String,
@@ -110,6 +114,8 @@ impl Op {
             | Self::InputReply { .. }
             | Self::ClearOutput(_)
             | Self::RestartKernel
+            | Self::RestoreKernel { .. }
+            | Self::Checkpoints(_)
             | Self::GetArtifact { .. }
             | Self::Comm(_)
             | Self::Ask(_)
@@ -121,6 +127,15 @@ impl Op {
             | Self::Convert(_) => false,
         }
     }
+}
+
+/// What a client wishes of a session's checkpoints; what it does not say stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointWish {
+    /// How many to keep; 0 is none.
+    pub keep: Option<u32>,
+    /// Whether a kernel that died goes on from the newest by itself.
+    pub auto_restore: Option<bool>,
 }
 
 /// Two files and the project they belong to; the supervisor's own directory means nothing to a client.
@@ -255,6 +270,20 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
                 .ok_or("every one of \"exec_ids\" must be text")?,
         )),
         "restart_kernel" => Op::RestartKernel,
+        "restore_kernel" => Op::RestoreKernel {
+            to: values::text(fields, "to")?.map(str::to_owned),
+        },
+        "checkpoints" => Op::Checkpoints(CheckpointWish {
+            keep: match values::integer(fields, "keep")? {
+                None => None,
+                Some(keep) => {
+                    Some(u32::try_from(keep).map_err(|_| "\"keep\" must be a count".to_owned())?)
+                }
+            },
+            auto_restore: fields
+                .contains_key("auto_restore")
+                .then(|| values::truth(fields, "auto_restore", false)),
+        }),
         "get_artifact" => Op::GetArtifact {
             artifact_id: values::text(fields, "artifact_id")?
                 .unwrap_or_default()

@@ -40,6 +40,8 @@ pub use wire::{Channel, Rebuilt, date_of, now, rebuild};
 pub const PROMPT_OPEN: &str = "prompt_open";
 /// The name in `meta` of the process id of the kernel that records everything.
 pub const GREETED: &str = "spool_greeted";
+/// The name in `meta` of the checkpoints that are kept, and of the wishes for them.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// The name in `meta` of the last `execute_reply`: the execution and what it said, in JSON.
 pub const REPLY: &str = "execute_reply";

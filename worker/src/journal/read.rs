@@ -252,7 +252,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         connection,
         &format!(
             "{ROW} WHERE msg_type = 'tithon.kernel' AND msg_seq > ?1 AND json_extract(content_json, '$.status')
-             IN ('restarting', 'restarted', 'killed', 'shutdown', 'gc', 'replaced') ORDER BY msg_seq DESC LIMIT 1"
+             IN ('restarting', 'restarted', 'killed', 'shutdown', 'gc', 'replaced', 'restored') ORDER BY msg_seq DESC LIMIT 1"
         ),
         0,
     )?

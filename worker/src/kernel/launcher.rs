@@ -26,9 +26,21 @@ pub const SITE: &str = "TITHON_SITE";
 const ENTRY: &str = "ipykernel_launcher.py";
 
 /// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 7] = [
     ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
     ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
+    (
+        "tithon_safety.py",
+        include_str!("launcher/tithon_safety.py"),
+    ),
+    (
+        "tithon_revive.py",
+        include_str!("launcher/tithon_revive.py"),
+    ),
+    (
+        "tithon_checkpoint.py",
+        include_str!("launcher/tithon_checkpoint.py"),
+    ),
     (
         "tithon_capture.py",
         include_str!("launcher/tithon_capture.py"),

@@ -1,6 +1,7 @@
 //! The kernel of a session: how it is started, as a process and as a peer on zmq, and what it says.
 
 pub mod channels;
+pub mod checkpoint;
 pub mod death;
 pub mod launcher;
 pub mod memory;

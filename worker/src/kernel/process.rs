@@ -131,6 +131,20 @@ impl KernelProcess {
         }))
     }
 
+    /// A checkpoint that was woken: the session's kernel from here on.
+    ///
+    /// # Errors
+    /// When it cannot be recorded or watched.
+    pub fn woken(handle: ProcessHandle, dir: &Path) -> io::Result<Self> {
+        let process = handle.identity().clone();
+        write_durable(&dir.join("kernel.pid"), process.pid.to_string().as_bytes())?;
+        KernelRecord { process }.write(dir)?;
+        Ok(Self {
+            process: WatchedProcess::new(handle)?,
+            child: None,
+        })
+    }
+
     /// The kernel's process id.
     pub fn pid(&self) -> i32 {
         self.process.handle().identity().pid

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use tithon_ipc::{marks::Marked, process::ProcessHandle};
+use tithon_ipc::{files::CheckpointRecord, marks::Marked, process::ProcessHandle};
 
 /// Deeper trees than this are cut: a fork bomb must not hang a status.
 const TREE_MAX: usize = 4096;
@@ -69,12 +69,15 @@ fn cpu_seconds(pid: i32) -> Option<f64> {
     Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Every living process of ours, workers apart, whose environment carries the session's mark. A
-/// worker that retired may still take leave of its clients.
+/// Every living process of ours, workers and checkpoints apart, whose environment carries the
+/// session's mark. A worker that retired may still take leave of its clients, and a checkpoint is
+/// there to outlive its kernel.
 pub fn marked(dir: &Path) -> Vec<ProcessHandle> {
+    let spared = CheckpointRecord::read(dir).processes;
     Marked::all()
         .into_iter()
         .filter(|marked| marked.session == dir && !marked.is_worker())
+        .filter(|marked| !spared.contains(marked.process.identity()))
         .map(|marked| marked.process)
         .collect()
 }

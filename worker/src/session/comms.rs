@@ -44,6 +44,11 @@ impl Comms {
         self.incomplete = true;
     }
 
+    /// The kernel may have other comms than those it was heard of.
+    pub(super) fn may_be_incomplete(&mut self) {
+        self.incomplete = true;
+    }
+
     /// Numbers a message.
     pub(super) fn next_number(&mut self) -> u64 {
         self.sent += 1;

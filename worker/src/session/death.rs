@@ -99,10 +99,17 @@ impl Session {
     }
 
     fn failure_row(&mut self, exec: ExecId, reason: &str, mut traceback: Vec<String>) {
-        traceback.push(
-            "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue."
+        traceback.push(match self.way_back() {
+            Some(exec) if self.checkpoints.restores_by_itself() => {
+                format!("The session goes on from its state after {exec}.")
+            }
+            Some(exec) => format!(
+                "`tithon restore` goes on from the state after {exec}; restart the kernel (tithon \
+                 restart, or Tithon: Restart Kernel) for an empty one."
+            ),
+            None => "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue."
                 .to_owned(),
-        );
+        });
         self.row(
             Some(exec),
             "error",

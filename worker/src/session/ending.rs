@@ -10,6 +10,7 @@ use tithon_ipc::{client::LaunchWish, logs};
 use super::{
     Ending, Session,
     kernel::{Capture, Kernel, KernelSlot},
+    restore::Restored,
 };
 use crate::client::ClientId;
 
@@ -22,6 +23,8 @@ pub(super) enum End {
     Late,
     /// Another is started, for this client.
     Replaced(ClientId, Option<LaunchWish>),
+    /// A checkpoint takes its place, for this client.
+    Restored(ClientId, Restored),
     /// The worker ends too.
     Wanted(Ending),
 }
@@ -34,6 +37,7 @@ impl Session {
             tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
             kernel.end = Some(End::Died);
         }
+        self.look_for_last_checkpoint().await;
         crate::kernel::process::sweep(&self.place.dir).await;
         self.read_last_words().await;
     }
@@ -73,6 +77,7 @@ impl Session {
         self.remove_endpoints();
         match kernel.end {
             Some(End::Replaced(client, wish)) => self.start_kernel(wish, Some(client)),
+            Some(End::Restored(client, restored)) => self.wake(client, restored),
             Some(End::Wanted(ending)) => self.ending = Some(ending),
             Some(End::Late) => {
                 let log = logs::kernel(&self.place.dir);
@@ -90,7 +95,9 @@ impl Session {
                 self.running_over(Some(&evidence));
                 self.foreign_died(&evidence);
                 self.journal_kernel(&json!({"status": "dead", "pid": pid, "deliberate": false}));
-                self.start_next();
+                if !self.restore_by_itself() {
+                    self.start_next();
+                }
             }
         }
     }
@@ -121,13 +128,23 @@ impl Session {
 
     /// Ends the kernel's process and all it started; what follows is done once its last words are read.
     pub(super) async fn end_kernel(&mut self, end: End) {
+        if matches!(end, End::Replaced(..) | End::Wanted(_)) {
+            self.give_up_checkpoints();
+        } else {
+            self.look_for_last_checkpoint().await;
+        }
         if let Some(kernel) = self.kernel.running_mut() {
             kernel.end = Some(end);
             kernel.process.terminate(&self.place.dir).await;
             return self.read_last_words().await;
         }
+        if self.checkpoints.waking {
+            // The copy may be on its way already, and nobody waits for it any more.
+            crate::kernel::process::sweep(&self.place.dir).await;
+        }
         match end {
             End::Replaced(client, wish) => self.start_kernel(wish, Some(client)),
+            End::Restored(client, restored) => self.wake(client, restored),
             End::Wanted(ending) => self.ending = Some(ending),
             End::Died | End::Late => {}
         }

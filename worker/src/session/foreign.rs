@@ -167,6 +167,7 @@ impl Session {
                 reply.execution_count,
                 Some(now()),
             );
+            self.note_ran(exec, status == Status::Done);
         }
         self.last_touch = Instant::now();
         self.start_next();

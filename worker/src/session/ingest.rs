@@ -94,6 +94,11 @@ impl Session {
                     None => self.foreign_replied(&parent.msg_id, &content),
                 }
             }
+            Channel::Shell if msg_type == "tithon_checkpoint_reply" => {
+                let content = message.content.clone();
+                self.keep(channel, message);
+                self.checkpoint_answered(&parent.msg_id, &content);
+            }
             Channel::Shell | Channel::Control if msg_type == "kernel_info_reply" => {
                 self.kernel_answered(channel, Some(&parent.msg_id), &message);
                 self.keep(channel, message);

@@ -6,7 +6,7 @@ use serde_json::json;
 use tithon_ipc::jupyter::{Message, Signer};
 use tokio::time::Instant;
 
-use super::{Session, death::Remains, ending::End, spool::Spool};
+use super::{NOBODY, Session, death::Remains, ending::End, restore::Restored, spool::Spool};
 use crate::{
     client::ClientId,
     journal::Channel,
@@ -127,6 +127,8 @@ pub(super) struct Kernel {
     pub(super) reattached: bool,
     /// Who asked for it to replace another.
     pub(super) restart: Option<ClientId>,
+    /// The checkpoint it was, until it is ready.
+    pub(super) restored: Option<Restored>,
     /// Where its words begin in `kernel.log`.
     pub(super) log_start: u64,
     /// The language's version, as the kernel says it.
@@ -181,6 +183,7 @@ impl Kernel {
                 Origin::Started { restart, .. } => restart,
                 Origin::Adopted => None,
             },
+            restored: None,
             log_start: match origin {
                 Origin::Started { log_start, .. } => log_start,
                 Origin::Adopted => 0,
@@ -200,6 +203,12 @@ impl Kernel {
         kernel.ask(Channel::Control);
         kernel.probe_due = Some(now + PROBE_INTERVAL);
         kernel
+    }
+
+    /// Notes that it is a copy of an earlier state, which need not be waited for as long as a start.
+    pub(super) fn is_restored(&mut self, restored: Restored, patience: Duration) {
+        self.restored = Some(restored);
+        self.give_up = Some(Instant::now() + patience);
     }
 
     /// Whether it never answered yet.
@@ -345,6 +354,8 @@ impl Session {
         let (pid, restart) = (kernel.process.pid(), kernel.restart.take());
         if kernel.reattached {
             self.ask_for_comms();
+        } else if let Some(restored) = kernel.restored.take() {
+            self.restored_kernel_ready(pid, restart.unwrap_or(NOBODY), restored);
         } else {
             self.fresh_kernel_ready(pid, restart);
         }

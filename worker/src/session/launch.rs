@@ -12,9 +12,10 @@ use serde_json::json;
 use tithon_ipc::{
     client::{Frame, LaunchWish, Op},
     files::{self, KernelRecord},
+    ids::ExecId,
     jupyter::{ConnectionFile, Signer},
     logs,
-    process::boot_id,
+    process::{ProcessHandle, ProcessIdentity, boot_id},
 };
 use tokio::time::Instant;
 
@@ -23,12 +24,14 @@ use super::{
     death::Remains,
     inherited,
     kernel::{Capture, Kernel, KernelSlot, Origin},
+    restore::Waking,
     spool::Spool,
 };
 use crate::{
     client::{Answer, ClientId},
     kernel::{
         channels::Channels,
+        checkpoint::Weights,
         launcher,
         process::{self, KernelProcess, Spawn},
         spool::SpoolError,
@@ -52,14 +55,30 @@ pub(super) enum LaunchEvent {
     Progress(String),
     /// A kernel was found, or not.
     Chosen(Box<Result<Launch, PythonError>>),
+    /// A checkpoint waits, or did not come that far.
+    Frozen {
+        exec: ExecId,
+        epoch: u64,
+        found: io::Result<ProcessIdentity>,
+    },
+    /// What checkpoints cost.
+    Weighed {
+        processes: Vec<ProcessIdentity>,
+        weights: Weights,
+    },
+    /// A checkpoint became a kernel, or could not.
+    Woken {
+        waking: Box<Waking>,
+        woken: io::Result<ProcessHandle>,
+    },
 }
 
 /// `launch.json`: what the kernel was started from, for later restarts. 0600: it holds an environment.
 #[derive(Debug, Serialize, Deserialize)]
-struct LaunchFile {
+pub(super) struct LaunchFile {
     wish: LaunchWish,
     #[serde(default)]
-    launch: Option<Launch>,
+    pub(super) launch: Option<Launch>,
 }
 
 impl Session {
@@ -123,6 +142,11 @@ impl Session {
     pub(super) fn launch_event(&mut self, event: LaunchEvent) {
         match event {
             LaunchEvent::Progress(line) => self.notice(&line),
+            LaunchEvent::Frozen { exec, epoch, found } => self.frozen(exec, epoch, found),
+            LaunchEvent::Weighed { processes, weights } => {
+                self.checkpoints_weighed(&processes, &weights);
+            }
+            LaunchEvent::Woken { waking, woken } => self.woken(*waking, woken),
             LaunchEvent::Chosen(chosen) => {
                 let KernelSlot::Choosing { restart } = self.kernel else {
                     return;
@@ -232,7 +256,7 @@ impl Session {
     }
 
     /// The routing id on the kernel's sockets, the same for every worker of the session.
-    fn identity(&self) -> String {
+    pub(super) fn identity(&self) -> String {
         format!("tithon-{}", self.place.key)
     }
 

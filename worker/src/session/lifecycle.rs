@@ -32,6 +32,8 @@ struct Newest {
     status: String,
     deliberate: bool,
     pid: Option<i64>,
+    /// Whether what a `restored` kernel lost was not given up on purpose.
+    lost_state: bool,
 }
 
 impl Lifecycle {
@@ -67,6 +69,10 @@ impl Newest {
                 .and_then(Value::as_bool)
                 .unwrap_or(false),
             pid: event.get("pid").and_then(Value::as_i64),
+            lost_state: event
+                .get("lost_state")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         })
     }
 }
@@ -95,8 +101,11 @@ impl Session {
             return;
         }
         self.lifecycle.generation = newest.map_or(0, |newest| newest.seq);
-        self.lifecycle.lost_state =
-            newest.is_some_and(|newest| newest.status == "replaced" && !newest.deliberate);
+        self.lifecycle.lost_state = newest.is_some_and(|newest| match newest.status.as_str() {
+            "replaced" => !newest.deliberate,
+            "restored" => newest.lost_state,
+            _ => false,
+        });
     }
 
     /// Whether an earlier worker died over a restart before the old kernel was gone. Its user has

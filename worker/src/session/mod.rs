@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod attribution;
+mod checkpoints;
 mod comms;
 mod control;
 mod death;
@@ -21,6 +22,7 @@ mod ops;
 mod questions;
 mod queue;
 mod reply;
+mod restore;
 mod retention;
 mod sidecar;
 mod snapshot;
@@ -158,6 +160,7 @@ pub(crate) struct Session {
     comms: comms::Comms,
     questions: questions::Questions,
     kernel: KernelSlot,
+    checkpoints: checkpoints::Checkpoints,
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
@@ -244,6 +247,7 @@ impl Session {
             comms: comms::Comms::default(),
             questions: questions::Questions::default(),
             kernel: KernelSlot::Absent,
+            checkpoints: checkpoints::Checkpoints::load(&loaded, &settings),
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
@@ -276,6 +280,7 @@ impl Session {
     /// # Errors
     /// When it lives but cannot be reached, in words for the person who must mend it.
     pub(crate) async fn take_over(&mut self) -> Result<(), String> {
+        self.end_stray_checkpoints().await;
         self.adopt_kernel().await
     }
 
@@ -366,15 +371,18 @@ impl Session {
             self.folds_due,
             self.reclaim_due,
             self.history.due,
+            self.checkpoint_deadline(),
         ]
         .into_iter()
         .flatten()
         .fold(far, Instant::min)
     }
 
-    /// Whether there is neither a kernel nor anybody who could want one.
+    /// Whether there is neither a kernel, nor a checkpoint of one, nor anybody who could want one.
     fn is_unused(&self) -> bool {
-        matches!(self.kernel, KernelSlot::Absent) && self.clients.is_empty()
+        matches!(self.kernel, KernelSlot::Absent)
+            && self.clients.is_empty()
+            && self.checkpoints.is_empty()
     }
 
     async fn deadline_reached(&mut self) {
@@ -400,6 +408,7 @@ impl Session {
             self.make_room();
         }
         self.kernel_deadline(now).await;
+        self.checkpoint_deadline_reached(now);
         if now >= self.idle_look_due {
             self.idle_look_due = now + self.settings.idle_poll;
             self.kernel_log.look();

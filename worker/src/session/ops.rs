@@ -58,6 +58,12 @@ impl Session {
                     .push(Parting::Client(client, Answer::Frame(killed.into())));
                 self.kill().await;
             }
+            Op::Checkpoints(wish) => self.show_checkpoints(client, &wish),
+            Op::RestoreKernel { to } => self.restore_kernel(client, to.as_deref()).await,
+            Op::RestartKernel if self.is_being_restored() => {
+                let message = "the kernel is being restored: try again in a moment";
+                self.frame(client, &Frame::Error { message });
+            }
             // What the journal alone answers starts no kernel and waits for none.
             op @ (Op::Observe { .. } | Op::ClearOutput(_)) => self.answer_op(client, op),
             op if self.kernel.is_loading() => {
@@ -110,6 +116,8 @@ impl Session {
             }
             Op::Interrupt
             | Op::RestartKernel
+            | Op::Checkpoints(_)
+            | Op::RestoreKernel { .. }
             | Op::KillKernel { .. }
             | Op::Status { .. }
             | Op::Convert(_)

@@ -228,6 +228,9 @@ impl Session {
                 KernelSlot::Dead { .. } => true,
                 _ => return,
             };
+            if !dead && self.is_making_checkpoint() {
+                return;
+            }
             if !self.queue.is_empty() && !self.foreign.is_empty() {
                 return self.wait_for_others();
             }
@@ -355,6 +358,7 @@ impl Session {
             reply.execution_count,
             Some(now()),
         );
+        self.note_ran(exec, reply.ended() == Status::Done);
         self.start_next();
     }
 

@@ -92,6 +92,29 @@ impl Model {
         model
     }
 
+    /// Adds the data and the buffers of a comm that opens with this state.
+    pub(super) fn push_open(&self, content: &mut Object<'_>) {
+        let mut data = Object::open(content.key("data"));
+        let mut state = Object::open(data.key("state"));
+        for (name, value) in &self.state {
+            state.raw(name, value);
+        }
+        state.close();
+        let mut paths = Array::open(data.key("buffer_paths"));
+        for path in self.buffers.keys() {
+            paths.next().push_str(&path.json);
+        }
+        paths.close();
+        data.close();
+        if !self.buffers.is_empty() {
+            let mut buffers = Array::open(content.key("_buffers_b64"));
+            for bytes in self.buffers.values() {
+                push_base64(buffers.next(), bytes);
+            }
+            buffers.close();
+        }
+    }
+
     pub(super) fn push(&self, out: &mut String) {
         let mut model = Object::open(out);
         for (name, field) in NAMES {

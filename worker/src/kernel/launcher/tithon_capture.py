@@ -17,17 +17,21 @@ import os
 import platform
 import sys
 import threading
+import traceback
 
 import ipykernel
 import zmq
 from ipykernel import kernelapp, kernelbase
 from ipykernel.iostream import IOPubThread, OutStream
 from jupyter_client.session import Session
+from tornado import ioloop
 from traitlets import default
 from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
+from tithon_checkpoint import Checkpointer, open_descriptors
 from tithon_fd import FdFile
+from tithon_revive import Infrastructure
 from tithon_spool import (
     CONTROL,
     FLAG_FD,
@@ -38,6 +42,8 @@ from tithon_spool import (
     STDIN_END,
     STDIN_REQ,
 )
+
+CRASH_LOG = "crash.log"
 
 # Set while this thread sends messages derived from RAW records, which are not spooled again.
 _derived = threading.local()
@@ -129,7 +135,12 @@ class SpooledOutStream(OutStream):
     """sys.stdout or sys.stderr: text is in the spool when `write` returns."""
 
     spool = None  # set by install()
+    made = []  # every stream there is, replaced as sys.stdout or not
     _fd_file = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
 
     @property
     def _flags(self):
@@ -170,24 +181,50 @@ class SpooledOutStream(OutStream):
                 getattr(self, discard)()
                 return
 
+    # -- in a copy of the kernel
+
+    def let_go(self):
+        """Give up the file in place of the descriptor: its space would stay taken."""
+        if self._fd_file is not None:
+            os.dup2(self._original_stdstream_copy, self._original_stdstream_fd)
+            self._fd_file.close()
+
+    def revive(self, pub_thread):
+        """Publish through another thread, in a process of its own."""
+        self.pub_thread = pub_thread
+        self._io_loop = pub_thread.io_loop
+        self._master_pid = os.getpid()
+        self._flush_pending = False
+        self._subprocess_flush_pending = False
+        self.forget_in_child()
+        if self._fd_file is not None:
+            fileno = self._original_stdstream_fd
+            self._take_over(fileno, FdFile(self._fd_path(fileno)))
+
     # -- fd 1 and 2
+
+    def _fd_path(self, fileno):
+        return os.path.join(self.spool.directory, f"fd{fileno}.log")
 
     def _setup_stream_redirects(self, name):
         fileno = getattr(sys, name).fileno()
         try:
-            fd_file = FdFile(os.path.join(self.spool.directory, f"fd{fileno}.log"))
+            fd_file = FdFile(self._fd_path(fileno))
         except OSError:
             self.spool.abandon()
             super()._setup_stream_redirects(name)
             return
         self._original_stdstream_fd = fileno
         self._original_stdstream_copy = os.dup(fileno)
+        self._take_over(fileno, fd_file)
+
+    def _take_over(self, fileno, fd_file):
         self._fd_decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._fd_lock = threading.RLock()
         self._exc = None
         fd_file.replace(fileno)
         self._fd_file = fd_file
-        self.watch_fd_thread = threading.Thread(target=self._watch_fd_file, daemon=True, name=f"tithon-{name}")
+        self.watch_fd_thread = threading.Thread(target=self._watch_fd_file, daemon=True, name=f"tithon-{self.name}")
         self.watch_fd_thread.start()
 
     def _watch_fd_file(self):
@@ -245,15 +282,73 @@ class SpooledKernelApp(kernelapp.IPKernelApp):
 
     def start(self):
         if self.spool.active and isinstance(self.session, SpooledSession):
-            hello = {
-                "pid": os.getpid(),
-                "python": platform.python_version(),
-                "ipykernel": ipykernel.__version__,
-            }
-            self.spool.put(HELLO, [json.dumps(hello).encode()])
+            self.greet()
+            self._prepare_checkpoints()
         else:
             self.spool.abandon()
         super().start()
+        order = self._serve_checkpoints()
+        if order is not None:
+            self.live_on(order)
+
+    def greet(self):
+        """Say in the spool that it records everything from here on."""
+        hello = {
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "ipykernel": ipykernel.__version__,
+        }
+        self.spool.put(HELLO, [json.dumps(hello).encode()])
+
+    # -- checkpoints
+
+    _checkpointer = None
+
+    def _prepare_checkpoints(self):
+        """Be ready to be asked for checkpoints."""
+        crash_log = os.path.join(self.spool.directory, CRASH_LOG)
+        self._infrastructure = Infrastructure(self, SpooledOutStream.made, self.spool, crash_log)
+        self._checkpointer = Checkpointer(self, self._infrastructure)
+        # In the first turn of the event loop, before any message is read: all of the kernel is in place then.
+        ioloop.IOLoop.current().add_callback(self._checkpointer.look_around)
+
+    def _serve_checkpoints(self):
+        """Make the checkpoints that the event loop was stopped for, until it stops for good.
+
+        Returns None then, and in a copy that was woken what it was woken with.
+        """
+        while self._checkpointer is not None and self._checkpointer.is_wanted():
+            order = self._checkpointer.serve()
+            if order is not None:
+                return order
+            if getattr(self.kernel, "_shutdown_message", None) is not None:
+                break  # asked to end in the same moment
+            self._run_loop()
+        return None
+
+    def live_on(self, order):
+        """In a copy that was woken: be the session's kernel, to its end."""
+        code = 1
+        try:
+            while order is not None:
+                descriptors = set(open_descriptors())
+                self._infrastructure.revive(order)
+                self._checkpointer.look_around(descriptors)
+                self._run_loop()
+                order = self._serve_checkpoints()
+            code = 0
+            # Not through the interpreter's own end: it would finalize what belongs to the kernel this is a copy of.
+            threading._shutdown()
+            atexit._run_exitfuncs()
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        os._exit(code)
+
+    def _run_loop(self):
+        try:
+            self.io_loop.start()
+        except KeyboardInterrupt:
+            pass
 
 
 def install(spool):
@@ -262,10 +357,10 @@ def install(spool):
         hooked.spool = spool
     kernelapp.IOPubThread = SpooledIOPubThread
     kernelbase.Kernel._input_request = _spooled_input_request(spool, kernelbase.Kernel._input_request)
-    _write_crashes_to(os.path.join(spool.directory, "crash.log"))
+    _write_crashes_to(os.path.join(spool.directory, CRASH_LOG))
     os.register_at_fork(after_in_child=_forget_streams_in_child)
     # Registered first, so run last: after the sockets are closed and everything else has had its say.
-    atexit.register(_close, spool, os.getpid())
+    atexit.register(_close, spool)
     return SpooledKernelApp
 
 
@@ -275,8 +370,8 @@ def _forget_streams_in_child():
             stream.forget_in_child()
 
 
-def _close(spool, pid):
-    if os.getpid() != pid:
+def _close(spool):
+    if not spool.active:  # a forked child that ends
         return
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if isinstance(stream, SpooledOutStream):

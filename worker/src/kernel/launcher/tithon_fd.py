@@ -52,6 +52,12 @@ class FdFile:
         except (ValueError, AttributeError):  # a libc that names it otherwise
             self._c_stdout = None
 
+    def close(self):
+        """Let go of the file, in a fork that is to have one of its own or none."""
+        for fd in (self._writer, self._inotify):
+            if fd >= 0:
+                os.close(fd)
+
     def flush_c_stdio(self):
         """Write out a line that C code has begun."""
         if self._c_stdout is not None:

@@ -135,8 +135,12 @@ class Spool:
     def __init__(self, directory, bounds=None):
         self.directory = directory
         self.bounds = bounds or Bounds()
-        # False in a forked child, which publishes through its parent, and when the hooks gave up.
-        self.active = True
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._begin(self.bounds.base)
+        os.register_at_fork(after_in_child=self.abandon)
+
+    def _begin(self, base):
+        """Be a new writer, behind whoever wrote here before and not before `base`."""
         self._incarnation = os.urandom(16)
         # Reentrant: a signal handler may print while its own thread is in here.
         self._lock = threading.RLock()
@@ -148,12 +152,20 @@ class Spool:
         self._rotating = False
         self._unfinished = None
         self._over_bound = False
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        base = max(self.bounds.base, self._end_of_predecessors())
-        self._segment, temporary = self._create(base)
+        self._segment, temporary = self._create(max(base, self._end_of_predecessors()))
         os.rename(temporary, temporary[: -len(".new")])
         self._rotate_at = self.bounds.segment
-        os.register_at_fork(after_in_child=self.abandon)
+        # False in a forked child, which publishes through its parent, and when the hooks gave up.
+        self.active = True
+
+    def let_go(self):
+        """In a fork: hold on to no segment, whose space would stay taken when it is read and deleted."""
+        self.abandon()
+        os.close(self._segment.fd)
+
+    def begin_again(self, base):
+        """In a fork that let go and is a kernel of its own now."""
+        self._begin(base)
 
     def abandon(self):
         """Write nothing more: the process goes on as a plain kernel, or is a fork of one."""

@@ -1,0 +1,52 @@
+//! `tithon restore`: go back to a checkpoint.
+
+use clap::Args;
+use serde_json::json;
+
+use super::print_reply;
+use crate::{
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    history,
+    link::{Link, ask},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  tithon restore                          after a crash: go on from the newest checkpoint
+  tithon restore --to e12                 undo what ran since e12; running cells are given up
+
+Variables, imports and the execution counter are as they were. Files, databases and what other
+programs know are not: a checkpoint is the kernel's memory. Later checkpoints stay, so a restore
+can be undone by another.";
+
+/// Go back to the state after an earlier cell, also after the kernel's death
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RestoreArgs {
+    /// The session: a file URI or any name
+    #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
+    session: String,
+
+    /// The execution whose state it was; the newest checkpoint unless given
+    #[arg(long, value_name = "EXEC")]
+    to: Option<String>,
+}
+
+/// Restores, and waits until the kernel can be used.
+///
+/// # Errors
+/// When there is no such session or checkpoint, or the copy does not answer.
+pub(crate) async fn run(args: &RestoreArgs, link: &Link) -> Result<Exit, CliError> {
+    history::entry(link, &args.session).await?;
+    let mut op = json!({"op": "restore_kernel"});
+    if let Some(to) = &args.to {
+        op["to"] = json!(to);
+    }
+    let op = link.bound(&args.session, None, None).bind(op);
+    let mut connection = link.open().await?;
+    print_reply(&ask(&mut connection, &op, "kernel_restored").await?)?;
+    connection.close().await;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,219 @@
+//! Frozen copies of a kernel (`launcher/tithon_checkpoint.py`): found by their socket, known by who
+//! listens on it, woken, weighed, ended.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    time::{sleep, timeout},
+};
+
+/// How long a checkpoint may take to fork; page tables of a hundred gigabytes need a second.
+const WAKE_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks for one that is about to listen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// An answer is a process id.
+const ANSWER_MAX: u64 = 1024;
+
+/// The checkpoint that listens, or will within the time, on a socket.
+///
+/// # Errors
+/// When nobody does.
+pub async fn find(socket: &Path, within: Duration) -> io::Result<ProcessIdentity> {
+    let deadline = Instant::now() + within;
+    loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return listener(&stream),
+            Err(err) if Instant::now() >= deadline => return Err(err),
+            Err(_) => sleep(LOOK_INTERVAL).await,
+        }
+    }
+}
+
+/// Whoever listens at the other end.
+fn listener(stream: &UnixStream) -> io::Result<ProcessIdentity> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let pid = stream.peer_cred()?.pid().ok_or_else(gone)?;
+    ProcessIdentity::of(pid)?.ok_or_else(gone)
+}
+
+/// Lets a checkpoint become a kernel, which writes its spool from `spool_base` on. The checkpoint
+/// stays what it is.
+///
+/// # Errors
+/// When it does not listen, is another process than it was, or cannot fork.
+pub async fn wake(
+    socket: &Path,
+    checkpoint: &ProcessIdentity,
+    spool_base: u64,
+) -> io::Result<ProcessHandle> {
+    let woken = timeout(WAKE_PATIENCE, async {
+        let mut stream = UnixStream::connect(socket).await?;
+        if listener(&stream)? != *checkpoint {
+            return Err(io::Error::other("another process listens on its socket"));
+        }
+        let order = format!("{{\"wake\": {{\"spool_base\": {spool_base}}}}}\n");
+        stream.write_all(order.as_bytes()).await?;
+        let mut answer = String::new();
+        BufReader::new(stream.take(ANSWER_MAX))
+            .read_line(&mut answer)
+            .await?;
+        let Woken { pid } = serde_json::from_str(&answer).map_err(io::Error::other)?;
+        ProcessIdentity::of(pid)?
+            .map(|process| process.open())
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| io::Error::other("the kernel ended at once"))
+    });
+    woken.await.unwrap_or_else(|_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "it does not answer",
+        ))
+    })
+}
+
+#[derive(serde::Deserialize)]
+struct Woken {
+    pid: i32,
+}
+
+/// Ends a checkpoint; one that has ended already is fine.
+pub fn end(checkpoint: &ProcessIdentity, socket: &Path) {
+    if let Ok(Some(process)) = checkpoint.open() {
+        process.signal(Signal::KILL).ok();
+    }
+    fs::remove_file(socket).ok();
+}
+
+/// What checkpoints cost, and what the machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// Of each checkpoint, in the order asked, the bytes that nobody shares; `None` for one that has ended.
+    pub private: Vec<Option<u64>>,
+    /// Bytes there would be more if there were no checkpoints: also what they share with each other only.
+    pub together: u64,
+    /// Whether the machine, or this control group, is short of memory.
+    pub pressure: bool,
+}
+
+/// Weighs a kernel's checkpoints. Takes milliseconds for each gigabyte: not for an event loop.
+pub fn weigh(kernel: Option<i32>, checkpoints: &[ProcessIdentity]) -> Weights {
+    let rollup = |pid| Rollup::of(pid).ok();
+    let kernel = kernel.and_then(rollup).unwrap_or_default();
+    let each: Vec<_> = checkpoints
+        .iter()
+        .map(|process| {
+            let alive = matches!(process.open(), Ok(Some(_)));
+            alive.then(|| rollup(process.pid)).flatten()
+        })
+        .collect();
+    // A page that n processes share counts 1/n in each: the sum is what there is.
+    let shares: u64 = each.iter().flatten().map(|found| found.share).sum();
+    Weights {
+        private: each
+            .iter()
+            .map(|found| found.map(|found| found.private))
+            .collect(),
+        together: (kernel.share + shares).saturating_sub(kernel.mapped),
+        pressure: under_pressure(),
+    }
+}
+
+/// Anonymous memory of a process, in bytes (`/proc/PID/smaps_rollup`).
+#[derive(Clone, Copy, Debug, Default)]
+struct Rollup {
+    /// Mapped, shared with other processes or not.
+    mapped: u64,
+    /// The same, each page divided by the processes that share it.
+    share: u64,
+    /// Dirty pages of its own.
+    private: u64,
+}
+
+impl Rollup {
+    fn of(pid: i32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(kib << 10)
+        };
+        let mapped = field("Anonymous:").unwrap_or(0);
+        Ok(Self {
+            mapped,
+            // Linux before 5.0 does not tell it.
+            share: field("Pss_Anon:").unwrap_or(mapped),
+            private: field("Private_Dirty:").unwrap_or(0),
+        })
+    }
+}
+
+/// Per cent of the time in which somebody waited for memory, above which copies are a luxury.
+const PRESSURE_MAX: f64 = 10.0;
+/// Of the machine's memory, what must be left.
+const AVAILABLE_MIN: u64 = 20;
+
+fn under_pressure() -> bool {
+    let stalled = fs::read_to_string("/proc/pressure/memory")
+        .ok()
+        .and_then(|text| stalled(&text))
+        .is_some_and(|share| share > PRESSURE_MAX);
+    let (total, available) = (memory("MemTotal:"), memory("MemAvailable:"));
+    let short = total
+        .zip(available)
+        .is_some_and(|(total, available)| available < total / AVAILABLE_MIN);
+    stalled || short
+}
+
+fn stalled(pressure: &str) -> Option<f64> {
+    let some = pressure.lines().find(|line| line.starts_with("some "))?;
+    some.split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("avg10="))?
+        .parse()
+        .ok()
+}
+
+/// The machine's memory, in bytes.
+pub fn total_memory() -> u64 {
+    memory("MemTotal:").unwrap_or(0)
+}
+
+fn memory(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_is_read() {
+        let text = "some avg10=12.50 avg60=0.00 avg300=0.00 total=5\nfull avg10=99.00 avg60=0 avg300=0 total=0\n";
+        assert_eq!(stalled(text), Some(12.5));
+        assert_eq!(stalled("nothing"), None);
+        assert!(total_memory() > 1 << 28);
+    }
+
+    #[test]
+    fn what_has_ended_weighs_nothing() {
+        let me = ProcessIdentity::current().unwrap();
+        let gone = ProcessIdentity {
+            start_time: me.start_time + 1,
+            ..me.clone()
+        };
+        let weights = weigh(None, &[me, gone]);
+        assert!(weights.private[0].is_some());
+        assert_eq!(weights.private[1], None);
+    }
+}
