@@ -1,7 +1,7 @@
 //! The small files of a session directory, written to a temporary name and renamed.
 //!
-//! Those with JSON in them, and the names of all, survive a power loss: an empty one would keep its session
-//! from being opened.
+//! Those that outlive a boot survive a power loss. The others name processes and sockets, which do not: they
+//! may be lost or torn, and whoever reads them makes nothing of it.
 
 use std::{
     fs,
@@ -89,11 +89,19 @@ fn replace(
     written
 }
 
+/// Writes a value as JSON with [`write_atomic`].
+///
+/// # Errors
+/// Those of [`write_atomic`], or of a value that has no JSON form.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_atomic(path, &serde_json::to_vec_pretty(value)?)
+}
+
 /// Writes a value as JSON with [`write_durable`].
 ///
 /// # Errors
 /// Those of [`write_durable`], or of a value that has no JSON form.
-pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub fn write_json_durable(path: &Path, value: &impl Serialize) -> io::Result<()> {
     write_durable(path, &serde_json::to_vec_pretty(value)?)
 }
 
@@ -154,9 +162,9 @@ impl Meta {
     /// Writes `dir/meta.json`.
     ///
     /// # Errors
-    /// Those of [`write_json`].
+    /// Those of [`write_json_durable`].
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        write_json(&dir.join("meta.json"), self)
+        write_json_durable(&dir.join("meta.json"), self)
     }
 }
 
@@ -244,11 +252,12 @@ impl KernelRecord {
         read_json(&dir.join("kernel.process.json"))
     }
 
-    /// Writes `dir/kernel.process.json`.
+    /// Writes `dir/kernel.process.json`. Durably: one that cannot be read is taken for a living kernel's, and
+    /// keeps its session from being opened.
     ///
     /// # Errors
-    /// Those of [`write_json`].
+    /// Those of [`write_json_durable`].
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        write_json(&dir.join("kernel.process.json"), self)
+        write_json_durable(&dir.join("kernel.process.json"), self)
     }
 }

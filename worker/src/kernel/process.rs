@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tithon_ipc::{
-    files::{KernelRecord, write_durable},
+    files::{KernelRecord, write_atomic},
     process::{ProcessHandle, ProcessIdentity, WatchedProcess},
     python_kernel::PythonKernel,
 };
@@ -87,7 +87,7 @@ impl KernelProcess {
             .and_then(|pid| {
                 let identity = ProcessIdentity::of(pid)?
                     .ok_or_else(|| io::Error::other("the kernel ended at once"))?;
-                write_durable(&spawn.dir.join("kernel.pid"), pid.to_string().as_bytes())?;
+                write_atomic(&spawn.dir.join("kernel.pid"), pid.to_string().as_bytes())?;
                 KernelRecord {
                     process: identity.clone(),
                 }
@@ -137,7 +137,7 @@ impl KernelProcess {
     /// When it cannot be recorded or watched.
     pub fn woken(handle: ProcessHandle, dir: &Path) -> io::Result<Self> {
         let process = handle.identity().clone();
-        write_durable(&dir.join("kernel.pid"), process.pid.to_string().as_bytes())?;
+        write_atomic(&dir.join("kernel.pid"), process.pid.to_string().as_bytes())?;
         KernelRecord { process }.write(dir)?;
         Ok(Self {
             process: WatchedProcess::new(handle)?,

@@ -134,7 +134,13 @@ impl Session {
             wish: wish.clone(),
             launch: launch.cloned(),
         };
-        if let Err(err) = files::write_json(&self.place.dir.join("launch.json"), &file) {
+        let path = self.place.dir.join("launch.json");
+        // A wish alone lasts until the kernel is found; clients are not answered before.
+        let written = match launch {
+            Some(_) => files::write_json_durable(&path, &file),
+            None => files::write_json(&path, &file),
+        };
+        if let Err(err) = written {
             tracing::warn!("failed to note how the kernel is started: {err}");
         }
     }
