@@ -65,6 +65,16 @@ assert {key: type(value) for key, value in job.items()} == types, job
 assert job['Sockets']['control']['SockPathMode'] == 0o600
 assert job['Sockets']['control']['SockPathName'] == sys.argv[2] + '/.tithon/daemon.sock'
 assert job['ProgramArguments'][1:] == ['daemon']
+assert job['ProcessType'] in ('Background', 'Standard', 'Adaptive', 'Interactive')
+assert set(job['LimitLoadToSessionType']) <= {'Aqua', 'Background', 'LoginWindow', 'StandardIO', 'System'}
+sockets = dict(SockType=str, SockPassive=bool, SockPathName=str, SockPathMode=int, SockPathOwner=int,
+    SockPathGroup=int)
+assert all(type(value) is sockets[key] for key, value in job['Sockets']['control'].items()), job
+assert job['Sockets']['control']['SockType'] == 'stream'
+limits = {'Core', 'CPU', 'Data', 'FileSize', 'MemoryLock', 'NumberOfFiles', 'NumberOfProcesses',
+    'ResidentSetSize', 'Stack'}
+assert set(job['SoftResourceLimits']) <= limits and all(type(v) is int for v in job['SoftResourceLimits'].values())
+assert all(type(value) is str for value in job['EnvironmentVariables'].values())
 ";
     let checked = Command::new("python3")
         .args(["-c", check])

@@ -70,6 +70,10 @@ impl Origin {
         let latest = &mut self.latest;
         let speaker = &mut self.speaker;
         self.tail.read(&mut |found| {
+            if found.text.is_empty() {
+                // What follows a line that a full disk cut short.
+                return;
+            }
             let text = String::from_utf8_lossy(found.text);
             let mut entry = Entry {
                 order: *latest,
