@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness::{Client, Home, PYTHON, private_memory, until};
+use harness::{Client, Home, PYTHON, private_memory, skip, until};
 use serde_json::{Value, json};
 
 fn count(name: &str, default: usize) -> usize {
@@ -262,8 +262,9 @@ fn sessions_that_are_over_leave_nothing_but_their_history() {
 fn a_kernel_is_read_also_where_nothing_may_watch_files() {
     let mut home = Home::empty();
     if !home.start_without_watches() {
-        eprintln!(
-            "skipped: a_kernel_is_read_also_where_nothing_may_watch_files: no user namespaces"
+        skip::<()>(
+            "a_kernel_is_read_also_where_nothing_may_watch_files",
+            "no user namespaces",
         );
         return;
     }

@@ -11,7 +11,7 @@ mod harness;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
-use harness::{Home, until};
+use harness::{Home, skip, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -59,8 +59,9 @@ fn a_home_of_somebody_else_is_refused() {
     let home = Home::empty();
     fs::create_dir(home.root()).unwrap();
     if std::os::unix::fs::chown(home.root(), Some(4711), None).is_err() {
-        eprintln!(
-            "SKIPPED a_home_of_somebody_else_is_refused: only root can give a directory away"
+        skip::<()>(
+            "a_home_of_somebody_else_is_refused",
+            "only root can give a directory away",
         );
         return;
     }
@@ -82,8 +83,7 @@ impl Disk {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(Self(dir));
         }
-        eprintln!("SKIPPED {test}: mounting is not permitted here");
-        None
+        skip(test, "mounting is not permitted")
     }
 
     /// A home on it.

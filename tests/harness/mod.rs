@@ -36,6 +36,15 @@ pub(crate) use self::{
 /// Nothing here takes a tenth of this on any machine that is still usable.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Says that a test cannot run on this machine; with `TITHON_SKIP=never` that is a failure.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn skip<T>(test: &str, why: &str) -> Option<T> {
+    let may_not = std::env::var_os("TITHON_SKIP").is_some_and(|skip| skip == "never");
+    assert!(!may_not, "{test} cannot run here: {why}");
+    eprintln!("skipped: {test}: {why}");
+    None
+}
+
 /// Waits until `look` finds something.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

