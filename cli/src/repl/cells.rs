@@ -239,7 +239,9 @@ fn kernel_words(status: &str) -> Option<&'static str> {
         "restored" => {
             "the kernel is as it was after an earlier cell; `tithon log` shows which ran since"
         }
-        "dead" => "the kernel died; `tithon restart` gives the session a fresh one",
+        "dead" => {
+            "the kernel died; `tithon restart` gives the session a fresh one, `tithon restore` one of its checkpoints"
+        }
         "shutdown" => "the supervisor was shut down with its kernels",
         _ => return None,
     })

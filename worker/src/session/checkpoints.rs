@@ -1,8 +1,9 @@
 //! The checkpoints of the session: when one is taken, how many are kept, and what they may cost.
 //!
 //! The kernel is asked between two cells and never by itself, so a session without checkpoints runs
-//! exactly as if there were none. A taken one costs the kernel a fork: all of them together may cost
-//! 1 % of the time, and a second more, so that a few quick cells each get theirs.
+//! exactly as if there were none. A taken one costs the kernel a fork, and a copy of each page that the
+//! kernel then overwrites: all of that together may cost 1 % of the time, and a second more, so that a
+//! few quick cells each get theirs.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -40,6 +41,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 const WEIGH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often where nothing runs.
 const WEIGH_INTERVAL_IDLE: Duration = Duration::from_secs(30);
+/// How many bytes the system copies in a second, page by page, for a kernel that overwrites what it shares.
+const COPIED_PER_SECOND: f64 = 1.5e9;
 /// Most that can be kept, whatever is asked.
 pub(super) const KEEP_MAX: u32 = 100;
 
@@ -589,6 +592,18 @@ impl Session {
         });
     }
 
+    /// What checkpoints hold more than at the last look was copied by the kernel meanwhile.
+    #[expect(clippy::cast_precision_loss, reason = "a time, to the millisecond")]
+    fn charge_copying(&mut self, together: u64) {
+        let grown = together.saturating_sub(self.checkpoints.together);
+        let cost = Duration::try_from_secs_f64(grown as f64 / COPIED_PER_SECOND);
+        let allowed = self
+            .checkpoints
+            .allowance
+            .spend(cost.unwrap_or_default(), Instant::now());
+        self.checkpoints.earliest = self.checkpoints.earliest.max(allowed);
+    }
+
     /// Keeps within the budget; those that the system has ended are forgotten.
     pub(super) fn checkpoints_weighed(&mut self, processes: &[ProcessIdentity], weights: &Weights) {
         self.checkpoints.weighing = false;
@@ -603,6 +618,7 @@ impl Session {
                 None => list.retain(|known| known.process != *process),
             }
         }
+        self.charge_copying(weights.together);
         self.checkpoints.together = weights.together;
         let mut excess = weights.together.saturating_sub(self.checkpoints.memory_max);
         if weights.pressure || excess > 0 {
