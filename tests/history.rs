@@ -124,6 +124,42 @@ fn only_a_stopped_session_is_removed_and_its_history_needs_no_kernel() {
     assert!(near.stderr.contains("did you mean 'lab'?"), "{near:?}");
 }
 
+/// Code, outputs and numbers go on under the new name; a session that runs keeps its own.
+#[test]
+fn a_stopped_session_is_renamed_with_its_history() {
+    let home = Home::empty();
+    told(&home, &["run", "--session", "lab", "-c", "print(42)"]);
+    let refused = home.tithon(&["rename", "lab", "thesis"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("its kernel runs"), "{refused:?}");
+    told(&home, &["kill", "--session", "lab"]);
+    told(&home, &["rename", "lab", "thesis"]);
+
+    let log = told(&home, &["log", "--session", "thesis"]);
+    assert!(log.contains(">>> print(42)\n42\n"), "{log}");
+    let gone = home.tithon(&["log", "--session", "lab"]);
+    assert!(gone.stderr.contains("no session 'lab'"), "{gone:?}");
+    assert_eq!(
+        told(&home, &["run", "--session", "thesis", "-c", "print(43)"]),
+        "43\n"
+    );
+    let log = told(&home, &["log", "--session", "thesis"]);
+    assert!(log.contains("\ne2  done"), "{log}");
+    let journal = home.journal("thesis");
+    for table in ["executions", "messages"] {
+        let names = format!("SELECT count(*) FROM {table} WHERE session_id IS NOT 'thesis'");
+        assert_eq!(journal.value::<i64>(&names), 0, "{table}");
+    }
+
+    told(&home, &["run", "--session", "lab", "-c", "print(1)"]);
+    told(&home, &["kill", "--session", "lab"]);
+    let taken = home.tithon(&["rename", "lab", "thesis"]);
+    assert!(
+        taken.stderr.contains("a session 'thesis' already"),
+        "{taken:?}"
+    );
+}
+
 fn entries(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }

@@ -9,7 +9,7 @@ use crate::commands::{
     attach::AttachArgs, checkpoints::CheckpointsArgs, clear::ClearArgs,
     completions::CompletionsArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
-    log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, repl::ReplArgs,
+    log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs, repl::ReplArgs,
     restart::RestartArgs, restore::RestoreArgs, rm::RmArgs, run::RunArgs, shutdown::ShutdownArgs,
     status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs, upgrade::UpgradeArgs,
     wait::WaitArgs, worker::WorkerArgs,
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Checkpoints(CheckpointsArgs),
     Restore(RestoreArgs),
     Kill(KillArgs),
+    Rename(RenameArgs),
     Rm(RmArgs),
     Shutdown(ShutdownArgs),
     Import(ImportArgs),
@@ -117,6 +118,7 @@ impl Command {
             Self::Ps(args) if !args.is_about_processes() => Place::Client,
             Self::Ps(_)
             | Self::Logs(_)
+            | Self::Rename(_)
             | Self::Rm(_)
             | Self::Shutdown(_)
             | Self::Install(_)

@@ -17,6 +17,7 @@ mod render;
 mod repl;
 mod service;
 mod start;
+mod stopped;
 
 use std::process::ExitCode;
 

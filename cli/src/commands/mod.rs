@@ -17,6 +17,7 @@ pub(crate) mod man;
 pub(crate) mod ps;
 pub(crate) mod reach;
 pub(crate) mod reap;
+pub(crate) mod rename;
 pub(crate) mod repl;
 pub(crate) mod restart;
 pub(crate) mod restore;
@@ -111,6 +112,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Tail(args) => block_on(tail::run(&args, &link()?))?,
         Command::Wait(args) => block_on(wait::run(&args, &link()?))?,
         Command::Clear(args) => block_on(clear::run(&args, &link()?))?,
+        Command::Rename(args) => block_on(rename::run(&args, &link()?))?,
         Command::Rm(args) => block_on(rm::run(&args, &link()?))?,
         Command::Completions(args) => completions::run(&args)?,
         Command::Man(args) => man::run(&args)?,

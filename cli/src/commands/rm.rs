@@ -6,22 +6,14 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
-    path::{Path, PathBuf},
-    time::Duration,
+    path::Path,
 };
 
 use clap::Args;
-use tithon_ipc::{
-    files::{self, KernelRecord, Meta},
-    ids::SessionId,
-    lock::Lock,
-    naming::session_dir,
-};
-use tokio::time::{Instant, sleep};
 
 use crate::{
-    arguments::session, error::CliError, exit::Exit, history, link::Link, render::units,
-    render::words,
+    arguments::session, error::CliError, exit::Exit, link::Link, render::units, render::words,
+    stopped::Stopped,
 };
 
 const EXAMPLES: &str = "\
@@ -31,10 +23,6 @@ Examples:
 
 The session's code, outputs and times are lost for good. Files in its project,
 pictures under .tithon/ among them, stay. A session that runs is not removed.";
-
-/// How long a worker without a kernel may take to leave.
-const LEAVES_WITHIN: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(10);
 
 /// What a session's directory holds. `meta.json` goes first: from then on nothing finds the session;
 /// the lock goes last: until then nobody moves in.
@@ -76,22 +64,7 @@ pub(crate) struct RmArgs {
 /// # Errors
 /// When there is no such session, it is in use, or its files cannot be deleted.
 pub(crate) async fn run(args: &RmArgs, link: &Link) -> Result<Exit, CliError> {
-    let entry = history::entry(link, &args.session).await?;
-    let dir = directory(
-        &link.home().sessions(),
-        &args.session,
-        entry.workdir.as_deref(),
-    )?;
-    let in_use = |why| CliError::InUse {
-        session: args.session.clone(),
-        why,
-    };
-    if kernel_lives(&dir) {
-        return Err(in_use("its kernel runs"));
-    }
-    let _lock = owned(&dir)
-        .await?
-        .ok_or_else(|| in_use("its worker runs"))?;
+    let Stopped { dir, lock: _lock } = Stopped::take(link, &args.session).await?;
     if !args.yes && !agreed(&args.session, &dir)? {
         words::say("nothing was removed");
         return Ok(Exit::Failure);
@@ -101,48 +74,11 @@ pub(crate) async fn run(args: &RmArgs, link: &Link) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-/// The worker's lock; a worker that only showed the history is just leaving.
-async fn owned(dir: &Path) -> Result<Option<Lock>, CliError> {
-    let until = Instant::now() + LEAVES_WITHIN;
-    loop {
-        let lock = Lock::try_acquire(&files::worker_lock(dir)).map_err(failed)?;
-        if lock.is_some() || Instant::now() > until {
-            return Ok(lock);
-        }
-        sleep(POLL).await;
-    }
-}
-
 fn failed(source: io::Error) -> CliError {
     CliError::System {
         doing: "remove the session",
         source,
     }
-}
-
-/// The session's directory, proved to be its own and to lie in the home.
-fn directory(sessions: &Path, name: &str, workdir: Option<&Path>) -> Result<PathBuf, CliError> {
-    let id = SessionId::parse(name).map_err(|err| CliError::Usage(err.to_string()))?;
-    let dir = session_dir(sessions, &id, workdir);
-    let proved = || -> io::Result<bool> {
-        let real = dir.canonicalize()?;
-        let inside = real.starts_with(sessions.canonicalize()?) && !dir.is_symlink();
-        Ok(inside && Meta::read(&dir)?.session_id == name)
-    };
-    match proved().map_err(failed)? {
-        true => Ok(dir),
-        false => Err(CliError::Usage(format!(
-            "{} is not the directory of session '{name}'; nothing was removed",
-            dir.display()
-        ))),
-    }
-}
-
-fn kernel_lives(dir: &Path) -> bool {
-    KernelRecord::read(dir)
-        .ok()
-        .and_then(|record| record.process.open().ok().flatten())
-        .is_some()
 }
 
 fn agreed(session: &str, dir: &Path) -> Result<bool, CliError> {
@@ -196,6 +132,10 @@ fn remove_file(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use tithon_ipc::{files::Meta, ids::SessionId};
+
     use super::*;
 
     fn session_in(sessions: &Path, dir: &str, name: &str) -> PathBuf {
@@ -222,18 +162,5 @@ mod tests {
         remove(&outer).unwrap();
         assert!(inner.join("journal.db").exists() && outer.join("notes.txt").exists());
         assert!(!outer.join("journal.db").exists() && !outer.join("spool").exists());
-    }
-
-    #[test]
-    fn a_directory_that_is_not_the_sessions_is_refused() {
-        let home = tempfile::tempdir().unwrap();
-        let sessions = home.path().join("sessions");
-        session_in(&sessions, "default", "another");
-        assert!(directory(&sessions, "default", None).is_err());
-        std::fs::remove_dir_all(sessions.join("default")).unwrap();
-        let outside = session_in(home.path(), "outside", "default");
-        std::os::unix::fs::symlink(&outside, sessions.join("default")).unwrap();
-        assert!(directory(&sessions, "default", None).is_err());
-        assert!(outside.join("journal.db").exists());
     }
 }

@@ -134,11 +134,7 @@ fn transform(open: &Transaction<'_>, session_id: &str) -> rusqlite::Result<()> {
         open.execute_batch(&format!("DROP INDEX \"{}\"", index.replace('"', "\"\"")))?;
     }
     // A column that must be filled would refuse our rows.
-    open.execute_batch("ALTER TABLE messages DROP COLUMN session_id")?;
-    open.execute_batch(&format!(
-        "ALTER TABLE messages ADD COLUMN {}",
-        schema::session_column(session_id)
-    ))?;
+    schema::replace_session_column(open, session_id)?;
     schema::add_indexes(open)?;
     refold::run(open)?;
     write::meta(open, ORIGIN, "python")?;

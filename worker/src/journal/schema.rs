@@ -7,7 +7,7 @@
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{JournalError, migrate};
 
@@ -79,6 +79,8 @@ pub(super) fn open(path: &Path, session_id: &str) -> Result<Connection, JournalE
         } else {
             create(&mut connection, session_id).map_err(failed)?;
         }
+    } else {
+        rename(&mut connection, session_id).map_err(failed)?;
     }
     Ok(connection)
 }
@@ -116,8 +118,39 @@ fn create(connection: &mut Connection, session_id: &str) -> rusqlite::Result<()>
     transaction.commit()
 }
 
+/// A session that was renamed while it was stopped: its journal says whose it is in three places.
+fn rename(connection: &mut Connection, session_id: &str) -> rusqlite::Result<()> {
+    let stamped: Option<String> = connection
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'session_id'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if stamped.as_deref() == Some(session_id) {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    replace_session_column(&transaction, session_id)?;
+    transaction.execute("UPDATE executions SET session_id = ?1", [session_id])?;
+    stamp(&transaction, session_id)?;
+    transaction.commit()
+}
+
+/// Has `messages` name another session, or name it as we do.
+pub(super) fn replace_session_column(
+    connection: &Connection,
+    session_id: &str,
+) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "ALTER TABLE messages DROP COLUMN session_id;
+         ALTER TABLE messages ADD COLUMN {}",
+        session_column(session_id)
+    ))
+}
+
 /// The definition of `messages.session_id`.
-pub(super) fn session_column(session_id: &str) -> String {
+fn session_column(session_id: &str) -> String {
     format!(
         "session_id TEXT GENERATED ALWAYS AS ('{}') VIRTUAL",
         session_id.replace('\'', "''")
