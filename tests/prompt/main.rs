@@ -8,14 +8,23 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod screens;
 mod terminal;
 
-use std::process::Command;
+use std::{
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use self::{
     harness::{Home, until},
+    screens::assert_screen,
     terminal::Terminal,
 };
+
+/// Longer than the prompt waits for a completion.
+const KEPT_WAITING: Duration = Duration::from_secs(4);
 
 /// The program in a terminal.
 fn open(home: &Home, arguments: &[&str]) -> Terminal {
@@ -29,6 +38,13 @@ fn command(home: &Home, arguments: &[&str]) -> Command {
         .env("USER", "ada")
         .env_remove("NO_COLOR");
     command
+}
+
+/// Waits until a cell has made that file. A cell that printed might be interrupted in the middle of
+/// it, which looks different.
+fn wait_for_file(home: &Home, name: &str) {
+    let path = home.work().join(name);
+    until(name, || path.exists().then_some(()));
 }
 
 /// Waits until that execution runs.
@@ -61,6 +77,7 @@ fn lines_are_edited_run_and_remembered_elsewhere() {
         from(&shown, ">>> x + 1"),
         ">>> x + 1\n42\n>>> for i in range(2):\n    print(i)\n\n0\n1\n>>>"
     );
+    assert_screen(&prompt, "typing");
     // The next line knows what ran meanwhile, whoever ran it.
     home.tithon(&["run", "-c", "print('from elsewhere')"]).ok();
     prompt.wait_for("\nfrom elsewhere\ne4 is done\n>>>");
@@ -83,13 +100,14 @@ fn ctrl_c_interrupts_the_cell_and_errors_keep_the_prompt() {
     let home = Home::empty();
     let mut prompt = open(&home, &["repl", "--session", "lab"]);
     prompt.ready();
-    prompt.enter("import time; print('on', flush=True); time.sleep(600)");
-    prompt.wait_for("\non");
+    prompt.enter("import time; open('on', 'w').close(); time.sleep(600)");
+    wait_for_file(&home, "on");
     prompt.press("\x03");
     prompt.wait_for("KeyboardInterrupt");
     prompt.ready();
     prompt.enter("1/0");
     prompt.wait_for("ZeroDivisionError: division by zero\n>>>");
+    assert_screen(&prompt, "interrupt_and_error");
 }
 
 #[test]
@@ -108,6 +126,7 @@ fn a_cell_asks_in_place_and_a_password_is_not_shown() {
     prompt.enter("name, word[::-1]");
     let shown = prompt.wait_for("('ada', 'hsuh')");
     assert!(!shown.contains("hush"), "{shown}");
+    assert_screen(&prompt, "questions");
 }
 
 #[test]
@@ -136,6 +155,7 @@ fn who_comes_back_sees_the_cell_that_still_runs() {
     let shown = again.wait("progress", |shown| shown.ends_with("\n70%"));
     assert!(shown.contains("running"), "{shown}");
     assert!(shown.contains("by ada (tithon repl)"), "{shown}");
+    assert_screen(&again, "reattach_while_running");
     std::fs::write(gate, "").unwrap();
     let shown = again.ready();
     assert!(shown.ends_with("\n99%\n>>>"), "{shown}");
@@ -157,18 +177,26 @@ fn two_people_see_each_other() {
         from(&shown, "e1 by"),
         "e1 by ada (tithon repl): print('hello'); 6 * 7\nhello\n42\ne1 is done\n>>> half a li"
     );
+    assert_screen(&one, "two_people_the_one");
+    assert_screen(&other, "two_people_the_other");
 }
 
 #[test]
 fn the_prompt_survives_the_supervisor() {
-    let home = Home::empty();
+    let mut home = Home::empty();
     let mut prompt = open(&home, &[]);
     prompt.ready();
     prompt.enter("x = 1");
     prompt.ready();
-    home.tithon(&["shutdown"]).ok();
+    home.kill_supervisor();
     prompt.enter("x + 1");
     prompt.wait_for("\n2\n>>>");
+    home.tithon(&["run", "-c", "x = 5"]).ok();
+    prompt.wait_for("\ne3 is done\n>>>");
+    home.tithon(&["shutdown"]).ok();
+    prompt.enter("x + 1");
+    prompt.wait_for("\n6\n>>>");
+    assert_screen(&prompt, "supervisor_killed");
 }
 
 #[test]
@@ -182,6 +210,7 @@ fn a_killed_kernel_is_replaced_for_the_next_cell() {
     prompt.wait_for("the kernel was ended; the next cell gets a fresh one");
     prompt.enter("'x' in globals()");
     prompt.wait_for("\nFalse\n>>>");
+    assert_screen(&prompt, "kernel_killed");
 }
 
 #[test]
@@ -193,12 +222,14 @@ fn floods_garbage_and_a_narrow_window_leave_the_prompt_in_order() {
     prompt.wait_for("\nend\n>>>");
     prompt.enter("import os; _ = os.write(1, bytes(range(128, 256)) + b'\\nover\\n')");
     prompt.wait_for("\nover\n>>>");
+    assert_screen(&prompt, "flood_and_garbage");
     prompt.resize(20);
     prompt.press("'a' * 30");
     prompt.wait_for(">>> 'a' * 30");
     prompt.press("\r");
     let wrapped = format!("\n'{}\n{}'\n>>>", "a".repeat(19), "a".repeat(11));
     prompt.wait_for(&wrapped);
+    assert_screen(&prompt, "narrow");
 }
 
 #[test]
@@ -244,10 +275,40 @@ fn keys_typed_while_a_cell_runs_go_where_they_belong() {
     prompt.press("ada\r");
     std::fs::write(home.work().join("gate"), "").unwrap();
     prompt.wait_for("\nWho? ada\n'ada'\n>>>");
-    prompt.enter("print('on', flush=True); time.sleep(600)");
-    prompt.wait_for("\non");
+    prompt.enter("open('on', 'w').close(); time.sleep(600)");
+    wait_for_file(&home, "on");
     prompt.press("print('never')\r\x03");
     prompt.wait_for("KeyboardInterrupt");
     let shown = prompt.ready();
     assert!(!shown.contains("never"), "{shown}");
+}
+
+#[test]
+fn the_kernel_completes_and_explains() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("class Box: alpha = 1; alpine = 2");
+    prompt.ready();
+    prompt.press("Box.al");
+    prompt.wait_for(">>> Box.al");
+    // The first completion imports what it needs, which may take longer than a person is kept waiting.
+    until("a completion", || {
+        prompt.press("\t");
+        let pressed = Instant::now();
+        while pressed.elapsed() < KEPT_WAITING {
+            if prompt.shown().ends_with(">>> Box.alp") {
+                return Some(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
+    });
+    prompt.press("\t\t");
+    prompt.wait_for("alpha");
+    prompt.press("\x03");
+    prompt.wait("another prompt", |shown| shown.ends_with("\n>>>"));
+    assert_screen(&prompt, "completion");
+    prompt.enter("Box?");
+    prompt.wait_for("Type:");
 }

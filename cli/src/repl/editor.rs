@@ -30,8 +30,8 @@ use crate::render::log::Palette;
 const PROMPT: &str = ">>> ";
 /// Longer than an idle kernel takes, shorter than a pause in typing.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
-/// Completion is asked for and may import modules.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(1);
+/// Completion is asked for, and the first one imports what it needs.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(3);
 /// Lines of history kept in memory.
 const HISTORY_MAX: usize = 10_000;
 

@@ -214,7 +214,10 @@ impl<'a> Repl<'a> {
                 return Err(CliError::Server(message).into());
             }
             Received::Error(message) => {
-                self.screen.line(&message);
+                // What it may ask for, another connection, is what happens next.
+                if !message.contains("connect again") {
+                    self.screen.line(&message);
+                }
                 return Err(Stop::Lost(Lost::Broken));
             }
             Received::Overflow => return Err(Stop::Lost(Lost::Broken)),
