@@ -9,10 +9,10 @@ use crate::commands::{
     attach::AttachArgs, checkpoints::CheckpointsArgs, clear::ClearArgs,
     completions::CompletionsArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
-    log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs, repl::ReplArgs,
-    restart::RestartArgs, restore::RestoreArgs, rm::RmArgs, run::RunArgs, shutdown::ShutdownArgs,
-    status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs, upgrade::UpgradeArgs,
-    wait::WaitArgs, worker::WorkerArgs,
+    log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs,
+    repl::ReplArgs, restart::RestartArgs, restore::RestoreArgs, rm::RmArgs, run::RunArgs,
+    shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
+    upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
 use crate::remote::host;
 

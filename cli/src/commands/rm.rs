@@ -26,9 +26,10 @@ pictures under .tithon/ among them, stay. A session that runs is not removed.";
 
 /// What a session's directory holds. `meta.json` goes first: from then on nothing finds the session;
 /// the lock goes last: until then nobody moves in.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "meta.json",
     "launch.json",
+    "checkpoints.json",
     "kernel.json",
     "kernel.pid",
     "kernel.process.json",
