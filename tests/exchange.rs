@@ -107,6 +107,7 @@ impl Home {
             .args(arguments)
             .current_dir(self.work())
             .env("TITHON_HOME", self.dir.path().join("home"))
+            .env("TITHON_DETACHED_WORKERS", "1")
             .env(
                 "VIRTUAL_ENV",
                 self.python.parent().unwrap().parent().unwrap(),

@@ -10,6 +10,14 @@ mod rig;
 
 use rig::Rig;
 
+/// What is known of a session's unit.
+const UNIT: &str = "
+unit_of() { tithon status --session $1 | grep -o 'tithon-k-[0-9a-f]*[.]service'; }
+main_of() { systemctl --user show -P MainPID $1; }
+group_of() { echo /sys/fs/cgroup$(systemctl --user show -P ControlGroup $1); }
+no_session_is_left() { [ -z \"$(systemctl --user list-units --all --no-legend 'tithon-k-*')\" ]; }
+";
+
 const INSTALLED: &str = "tithon install >/dev/null\n";
 
 /// Counts until it is told that it is enough, with a client attached.
@@ -60,7 +68,7 @@ fn a_supervisor_becomes_a_service_and_ceases_to_be_one() {
     assert!(said.contains("removed"), "{said}");
     rig.user(&format!(
         "[ -z \"$(find {units} -mindepth 1)\" ]
-         [ -z \"$(systemctl --user list-unit-files --no-legend 'tithon*')\" ]
+         [ -z \"$(systemctl --user list-unit-files --no-legend 'tithon[!-]*')\" ]
          [ ! -e .tithon/daemon.sock ]"
     ));
     assert_eq!(rig.user("tithon uninstall"), "nothing is installed\n");
@@ -114,6 +122,8 @@ fn nothing_that_happens_to_the_supervisor_reaches_a_running_cell() {
         "{INSTALLED}{FLOOD}
          systemctl --user kill --kill-whom main --signal KILL tithon.service
          tithon run -c pass
+         systemctl --user kill tithon.service
+         tithon run -c pass
          systemctl --user restart tithon.service
          tithon run -c pass
          systemctl --user reload tithon.service
@@ -126,6 +136,214 @@ fn nothing_that_happens_to_the_supervisor_reaches_a_running_cell() {
          tithon run -c pass
          {UNHARMED}"
     ));
+}
+
+#[test]
+fn each_session_is_a_unit_of_its_own() {
+    let Some(rig) = Rig::boot("each_session_is_a_unit") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}{INSTALLED}
+         SECRET=open-sesame tithon run --session a -c 'import os; print(os.environ[\"SECRET\"], os.getpid())' >a.txt
+         read -r secret kernel <a.txt; [ $secret = open-sesame ]
+         unit=$(unit_of a)
+         group=$(group_of $unit)
+         case $group in */tithon.slice/$unit) ;; *) exit 1 ;; esac
+         worker=$(main_of $unit)
+         [ \"$(cat $group/w/cgroup.procs)\" = $worker ]
+         grep -qx $kernel $group/k/cgroup.procs
+         [ $(cat /proc/$kernel/oom_score_adj) -gt $(cat /proc/$worker/oom_score_adj) ]
+         systemctl --user show $unit >unit.txt; if grep open-sesame unit.txt; then exit 1; fi
+         if tr '\\0' '\\n' </proc/$kernel/environ | grep NOTIFY_SOCKET; then exit 1; fi
+         grep -qx Description='Tithon session a' unit.txt
+         tithon ps --wide >ps.txt; grep -q $unit ps.txt
+
+         # What a kernel starts is in its group under whatever name, and ends with it.
+         tithon run --session a -c '
+import os, subprocess
+from multiprocessing import get_context
+pool = get_context(\"fork\").Pool(2)
+os.environ.pop(\"TITHON_SESSION\")
+subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", \"4711\"])'
+         until_true 'pgrep -xf \"/bin/sleep 4711\"'
+         [ $(wc -l <$group/k/cgroup.procs) -ge 4 ]
+         kill -KILL $kernel
+         until_true 'tithon status --session a | grep dead'
+         [ -z \"$(cat $group/k/cgroup.procs)\" ]
+         [ $(main_of $unit) = $worker ]
+
+         # Nothing of a session that ended stays, however it ended.
+         tithon kill --session a >/dev/null
+         until_true no_session_is_left
+         tithon run --session a -c 'x = 1'; tithon run --session b -c 'x = 2'
+         [ $(unit_of a) != $(unit_of b) ]
+         kernel=$(cat .tithon/sessions/a-*/kernel.pid)
+         systemctl --user kill $(unit_of a)
+         until_true '! kill -0 '$kernel
+         [ \"$(tithon run --session b -c 'print(x)')\" = 2 ]
+         tithon restart --session a >/dev/null
+         [ \"$(tithon run --session a -c 'print(\"x\" in dir())')\" = False ]
+         tithon shutdown --kill-kernels >/dev/null
+         until_true no_session_is_left
+         tithon uninstall >/dev/null
+         [ -z \"$(systemctl --user list-units --all --no-legend 'tithon*')\" ]"
+    ));
+}
+
+#[test]
+fn systemd_replaces_a_worker_that_dies_and_nobody_else_does() {
+    let Some(rig) = Rig::boot("systemd_replaces") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}{INSTALLED}{FLOOD}
+         unit=$(unit_of flood)
+         for round in 1 2 3; do
+             worker=$(main_of $unit)
+             kill -KILL $worker
+             until_true '[ $(main_of '$unit') -gt 0 ] && [ $(main_of '$unit') != '$worker' ]'
+             until_true '[ $(tithon status --session flood | grep -c '$unit') = 1 ]'
+         done
+         [ $(systemctl --user show -P NRestarts $unit) = 3 ]
+         # Also without a supervisor.
+         systemctl --user stop tithon.socket tithon.service
+         worker=$(main_of $unit)
+         kill -KILL $worker
+         until_true '[ $(main_of '$unit') -gt 0 ] && [ $(main_of '$unit') != '$worker' ]'
+         systemctl --user start tithon.socket
+         # Stopped on purpose its kernel lives on, and the supervisor has it served again.
+         systemctl --user stop $unit
+         until_true '[ $(main_of '$unit') -gt 0 ]'
+         {UNHARMED}
+         systemctl --user list-units --no-legend 'tithon-k-*' >units.txt
+         [ $(wc -l <units.txt) = 1 ]"
+    ));
+}
+
+#[test]
+fn without_a_manager_workers_are_processes_and_it_is_said_why() {
+    let Some(rig) = Rig::boot("without_a_manager") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         # None there, as in a container or on a batch node.
+         XDG_RUNTIME_DIR=/nowhere tithon run -c 'x = 1'
+         tithon status >status.txt
+         grep -q '\"detached_because\": \"no systemd user manager answers here' status.txt
+         grep -q '\"unit\": null' status.txt
+         tithon ps --wide >ps.txt; grep -q 'detached: no systemd' ps.txt
+         if tithon restart --memory-max 1G 2>err.txt; then exit 1; fi
+         grep -q 'memory cannot be limited here.*no systemd user manager' err.txt
+         tithon restart --memory-max infinity >/dev/null
+         tithon shutdown --kill-kernels >/dev/null
+
+         # One that refuses.
+         mkdir -p ~/fake; printf '#!/bin/sh\\necho no bus today >&2; exit 1\\n' >~/fake/systemd-run; chmod +x ~/fake/systemd-run
+         PATH=~/fake:$PATH tithon run -c 'x = 2'
+         tithon status >status.txt; grep -q '\"detached_because\": \"no bus today' status.txt
+         [ \"$(tithon run -c 'print(x)')\" = 2 ]
+         tithon shutdown --kill-kernels >/dev/null
+
+         # One that hangs: a bound later its session works, and what it does then harms nobody.
+         manager=$(systemctl show -P MainPID user@1500.service)
+         kill -STOP $manager
+         tithon run -c 'x = 3'
+         tithon status >status.txt; grep -q '\"detached_because\": \"systemd did not start it' status.txt
+         kill -CONT $manager
+         until_true 'systemctl --user is-system-running | grep -E \"running|degraded\"'
+         until_true no_session_is_left
+         [ \"$(tithon run -c 'print(x)')\" = 3 ]
+         tithon shutdown --kill-kernels >/dev/null"
+    ));
+}
+
+#[test]
+fn detached_workers_divide_a_group_that_was_delegated() {
+    let Some(rig) = Rig::boot("detached_workers") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         # systemd 252 does not mark what it delegates yet.
+         cat >mark.py <<'END'
+import os
+[group] = [line[3:].strip() for line in open(\"/proc/self/cgroup\") if line.startswith(\"0::\")]
+os.setxattr(\"/sys/fs/cgroup\" + group, \"user.delegate\", b\"1\")
+END
+         systemd-run --user --quiet --unit=mine --property=Delegate=yes --setenv=PATH=\"$PATH\" \
+             bash -c 'python3 mark.py && exec tithon daemon --detached-workers'
+         until_true 'tithon --no-start ps'
+         tithon run -c 'import os; print(os.getpid())' >kernel.txt
+         group=$(group_of mine.service)
+         leaf=$(echo $group/tithon-k-*/k)
+         grep -qx $(cat kernel.txt) $leaf/cgroup.procs
+         tithon run -c '
+import subprocess
+subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", \"4711\"]).wait()'
+         until_true 'pgrep -xf \"/bin/sleep 4711\"'
+         tithon kill --session default >/dev/null
+         until_true '! pgrep -xf \"/bin/sleep 4711\"'
+         until_true '[ ! -e '$leaf' ]'
+         tithon shutdown >/dev/null"
+    ));
+}
+
+#[test]
+fn a_limit_that_would_not_hold_is_refused() {
+    let Some(rig) = Rig::boot("a_limit") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         if grep -qw memory /sys/fs/cgroup/cgroup.controllers; then exit; fi
+         if tithon run --memory-max 1G -c pass 2>err.txt; then exit 1; fi
+         grep -q 'there is no memory controller' err.txt
+         tithon run --memory-max infinity -c 'x = 1'
+         tithon run --memory-max 1G -c 'print(x)' 2>err.txt
+         grep -q 'runs already' err.txt"
+    ));
+}
+
+#[test]
+fn a_kernel_that_runs_out_of_memory_harms_no_other() {
+    let test = "a_kernel_that_runs_out_of_memory_harms_no_other";
+    let eat = "'a = [bytearray(10 << 20) for _ in range(40)]'";
+    let Some(said) = rig::with_memory_controller(
+        test,
+        &format!(
+            "{UNIT}
+             tithon run --session other -c 'x = 1'
+             tithon run --session big --memory-max 150M -c 'y = 2'
+             unit=$(unit_of big)
+             worker=$(main_of $unit)
+             [ $(systemctl --user show -P MemoryMax $unit) = $((150 << 20)) ]
+             tithon status --session big >status.txt; grep -q '\"memory_max\": '$((150 << 20)) status.txt
+             if tithon run --session big -c {eat} >big.txt 2>&1; then exit 1; fi
+             cat big.txt
+             [ \"$(tithon run --session other -c 'print(x)')\" = 1 ]
+             [ $(main_of $unit) = $worker ]
+             # The limit holds for the next kernel too, also after its worker was replaced in between.
+             tithon restart --session big >/dev/null
+             tithon run --session big -c 'y = 3'
+             kill -KILL $worker
+             until_true '[ $(main_of '$unit') -gt 0 ] && [ $(main_of '$unit') != '$worker' ]'
+             [ \"$(tithon run --session big -c 'print(y)')\" = 3 ]
+             if tithon run --session big -c {eat} >big.txt 2>&1; then exit 1; fi
+             [ \"$(tithon run --session other -c 'print(x)')\" = 1 ]
+             tithon restart --session big --memory-max infinity >/dev/null
+             [ $(systemctl --user show -P MemoryMax $unit) = infinity ]
+             tithon shutdown --kill-kernels >/dev/null
+             until_true no_session_is_left"
+        ),
+    ) else {
+        return;
+    };
+    assert!(
+        said.contains("killed by SIGKILL: its control group ran out of memory"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -236,21 +454,53 @@ fn what_outlived_worker_and_kernel_is_reaped() {
     rig.user(
         "tithon run -c '
 import subprocess
-subprocess.Popen([\"setsid\", \"-f\", \"sleep\", \"4711\"])'
-         until_true 'pgrep -x sleep'
+subprocess.Popen([\"setsid\", \"-f\", \"sleep\", \"4711\"])
+subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", \"4713\"]).wait()'
+         until_true 'pgrep -xf \"sleep 4711\" && pgrep -xf \"/bin/sleep 4713\"'
          tithon ps --orphans >said.txt; grep -q 'No orphans' said.txt
          TITHON_SESSION=$HOME/other/sessions/s setsid -f sleep 4712 >/dev/null 2>&1 </dev/null
+         unit=$(tithon status | grep -o 'tithon-k-[0-9a-f]*[.]service')
          tithon shutdown >/dev/null
          # The worker first: it would end what its kernel leaves.
-         kill -KILL $(grep -o '\"pid\": [0-9]*' .tithon/sessions/default/worker.json | cut -c8-)
+         systemctl --user stop $unit
          kill -KILL $(cat .tithon/sessions/default/kernel.pid)
          until_true 'tithon ps --orphans | grep sleep'
          if tithon reap --dry-run >orphans.txt; then exit 1; fi
          grep -q 'no worker, no kernel .*default, sleep 4711' orphans.txt
-         [ $(wc -l <orphans.txt) = 2 ]
+         # The one without a mark is known by its group.
+         grep -q 'no worker, no kernel .*default, /bin/sleep 4713' orphans.txt
+         [ $(wc -l <orphans.txt) = 3 ]
          pgrep -xf 'sleep 4711'
          tithon reap >said.txt; grep -q ended said.txt
-         until_true '! pgrep -xf \"sleep 4711\"'
+         until_true '! pgrep -xf \"sleep 4711\" && ! pgrep -xf \"/bin/sleep 4713\"'
          pgrep -xf 'sleep 4712'",
     );
+}
+
+#[test]
+fn workers_that_nobody_looks_after_are_shown_and_ended_on_demand() {
+    let Some(rig) = Rig::boot("workers_that_nobody") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         tithon run --session kept -c 'x = 1'
+         tithon shutdown >/dev/null
+         tithon ps --orphans >said.txt; grep -q 'no supervisor .*kept' said.txt
+         if tithon reap >said.txt 2>&1; then exit 1; fi
+         grep -q '^kept .*no supervisor' said.txt
+         [ \"$(tithon run --session kept -c 'print(x)')\" = 1 ]
+         tithon shutdown >/dev/null
+         tithon reap --workers >said.txt; grep -q '^ended .*no supervisor' said.txt
+         until_true no_session_is_left
+
+         # The directory of a session is deleted under its worker and kernel.
+         tithon run --session gone -c pass
+         rm -r .tithon/sessions/gone-*
+         tithon ps --orphans >said.txt
+         [ $(grep -c 'session deleted' said.txt) = 2 ]
+         tithon reap >said.txt; [ $(grep -c '^ended .*session deleted' said.txt) = 2 ]
+         until_true no_session_is_left
+         tithon ps --orphans >said.txt; grep -q 'No orphans' said.txt"
+    ));
 }

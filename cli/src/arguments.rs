@@ -160,6 +160,44 @@ pub(crate) fn positive(text: &str) -> Result<Option<f64>, String> {
     }
 }
 
+/// Bytes as people and systemd write them: `20G`, `512M`, `1.5G`, a plain number; powers of 1024.
+/// `infinity` lifts a limit.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "checked to be within the range, and fractions of a byte mean nothing"
+)]
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
+    if text == "infinity" {
+        return Ok(u64::MAX);
+    }
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        "T" | "TiB" => 1 << 40,
+        _ => return Err("must be like 20G, 512M or infinity".to_owned()),
+    };
+    let number = Some(digits)
+        .filter(|digits| digits.chars().all(|c| c.is_ascii_digit() || c == '.'))
+        .and_then(|digits| digits.parse::<f64>().ok());
+    let bytes = number.ok_or("must be like 20G, 512M or infinity")? * factor as f64;
+    if bytes < MEMORY_MIN as f64 {
+        return Err("is too little for any kernel: must be 16M at least".to_owned());
+    }
+    // Beyond what any machine has.
+    if bytes >= (1_u64 << 60) as f64 {
+        return Err("is more than any machine has".to_owned());
+    }
+    Ok(bytes as u64)
+}
+
+/// Less than this ends a Python before it has begun, and takes the worker with it.
+const MEMORY_MIN: u64 = 16 << 20;
+
 /// A point in the past: so long ago, or a date and maybe a time, in local time.
 #[derive(Clone, Debug)]
 pub(crate) enum Moment {
@@ -310,6 +348,32 @@ mod tests {
         }
         for bad in ["", "h", "-2h", "soon", "2h30"] {
             assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn memory_is_said_in_powers_of_1024() {
+        for (text, bytes) in [
+            ("20G", 20 << 30),
+            ("512M", 512 << 20),
+            ("1.5GiB", 3 << 29),
+            ("16777216", 16 << 20),
+            ("infinity", u64::MAX),
+        ] {
+            assert_eq!(memory(text), Ok(bytes), "{text}");
+        }
+        for bad in [
+            "",
+            "G",
+            "20g",
+            "-1G",
+            "1M",
+            "0",
+            "1e3G",
+            "9999999999T",
+            "20 G",
+        ] {
+            assert!(memory(bad).is_err(), "{bad}");
         }
     }
 

@@ -84,6 +84,7 @@ impl Link {
                 launch: LaunchWish {
                     python: python.map(str::to_owned),
                     kernel: kernel.map(str::to_owned),
+                    memory_max: None,
                     env: BTreeMap::new(),
                 },
             },
@@ -173,11 +174,18 @@ impl Bound {
             launch: LaunchWish {
                 python: python.map(|named| absolute(named, workdir.as_deref())),
                 kernel: kernel.map(str::to_owned),
+                memory_max: None,
                 env: environment(),
             },
             session: session.to_owned(),
             workdir,
         }
+    }
+
+    /// The same with a limit of memory, in bytes.
+    pub(crate) fn limited(mut self, memory_max: Option<u64>) -> Self {
+        self.launch.memory_max = memory_max;
+        self
     }
 
     /// The session's name.

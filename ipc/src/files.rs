@@ -180,6 +180,9 @@ pub struct WorkerRecord {
     pub control: PathBuf,
     /// The version of its executable.
     pub version: String,
+    /// The unit of the service manager that it is the main process of, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 impl WorkerRecord {
@@ -233,6 +236,12 @@ impl CheckpointRecord {
 /// The lock a worker holds for life.
 pub fn worker_lock(dir: &Path) -> PathBuf {
     dir.join("worker.lock")
+}
+
+/// What a worker that is a unit says of its start, a line each: `working`, then `ready` or `failed: …`.
+/// Others say it on their standard output.
+pub fn worker_said(dir: &Path) -> PathBuf {
+    dir.join("worker.said")
 }
 
 /// Which process the session's kernel is; `kernel.pid` beside it is for other programs.

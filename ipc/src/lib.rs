@@ -18,3 +18,4 @@ pub mod paths;
 pub mod process;
 pub mod python_kernel;
 pub mod readiness;
+pub mod systemd;

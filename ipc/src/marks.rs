@@ -49,9 +49,7 @@ impl Marked {
         let session = words(&environment)
             .find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))
             .map(|value| PathBuf::from(OsString::from_vec(value.to_owned())))?;
-        let command = words(&fs::read(format!("/proc/{pid}/cmdline")).ok()?)
-            .map(|word| OsString::from_vec(word.to_owned()))
-            .collect();
+        let command = command_line(pid)?;
         // Alive still: so what was read is this process's, not that of a later one of its pid.
         process.is_alive().then_some(Self {
             process,
@@ -64,6 +62,16 @@ impl Marked {
     pub fn is_worker(&self) -> bool {
         is_worker(&self.command, &self.session)
     }
+}
+
+/// A process's command line, which it may have changed.
+pub fn command_line(pid: i32) -> Option<Vec<OsString>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(
+        words(&line)
+            .map(|word| OsString::from_vec(word.to_owned()))
+            .collect(),
+    )
 }
 
 fn is_worker(command: &[OsString], session: &Path) -> bool {

@@ -61,6 +61,7 @@ fn supervise(home: Home) -> ExitCode {
         retention_days: None,
         history_target_mib: Some(7.0),
         journaled: false,
+        detached_workers: true,
         worker_program: env::current_exe().unwrap(),
     };
     match tithon_supervisor::run(home, options) {
@@ -99,6 +100,7 @@ fn work(home: &Home, dir: PathBuf) {
                 process: ProcessIdentity::current().unwrap(),
                 control: control.clone(),
                 version: "rig".to_owned(),
+                unit: None,
             };
             record.write(&dir).unwrap();
             println!("ready");

@@ -8,7 +8,7 @@
 //! run ── doorstep ── handshake ── conversation ── handover ──► worker
 //!  │                                 │  status     │
 //!  └──── registry ◄──────────────────┴─────────────┘
-//!           └── session (a task each) ── spawn, living, deaths
+//!           └── session (a task each) ── spawn (unit), living, deaths
 //! ```
 
 mod claim;
@@ -32,6 +32,7 @@ mod session;
 mod spawn;
 mod status;
 mod sweep;
+mod unit;
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub history_target_mib: Option<f64>,
     /// Whether this process's log goes to systemd's journal too; then that of its workers does.
     pub journaled: bool,
+    /// Whether workers are never units of a service manager.
+    pub detached_workers: bool,
     /// The executable that is a worker when called with `worker`.
     pub worker_program: PathBuf,
 }

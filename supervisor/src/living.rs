@@ -107,10 +107,14 @@ impl Living {
         self.process.ended().await;
     }
 
+    /// Whether its process has ended, rather than given the session up.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.process.handle().is_alive()
+    }
+
     /// Whether it definitely owns the session no more.
     pub(crate) fn is_gone(&self, dir: &Path) -> bool {
-        !self.process.handle().is_alive()
-            || matches!(Lock::is_held(&files::worker_lock(dir)), Ok(false))
+        self.has_ended() || matches!(Lock::is_held(&files::worker_lock(dir)), Ok(false))
     }
 }
 

@@ -1,21 +1,31 @@
 //! Processes of ours that nobody will end any more: found by the mark they carry, proved, and reaped.
 //!
 //! Worker and kernel end what a session's kernel started. Left over is what outlived both, and what
-//! belongs to a session whose directory is gone. A worker without a supervisor is none: the next
-//! supervisor finds it. Nothing is signalled but through a handle that was opened before the process
+//! belongs to a session whose directory is gone. A worker whose supervisor never came back is shown
+//! with them, but ended only on demand: its kernel is what a user wanted to live on, and the next
+//! supervisor finds it. Who has lost the mark is still found in the control group of a session's unit.
+//! Nothing is signalled but through a handle that was opened before the process
 //! was looked at, and looked at again right before the signal (I7).
 
-use std::{collections::HashSet, ffi::OsString, fs, io, path::Path, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use tithon_ipc::{
     files::{self, CheckpointRecord, KernelRecord},
     lock::Lock,
-    marks::Marked,
+    marks::{self, Marked},
     paths::Home,
     process::{ProcessIdentity, WatchedProcess},
 };
 use tokio::time::timeout;
+
+use crate::{discover, unit};
 
 /// How long an orphan may take to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
@@ -31,6 +41,8 @@ pub enum Why {
     Abandoned,
     /// It is older than the session's kernel, so an earlier kernel left it behind.
     EarlierKernel,
+    /// A worker of a home without a supervisor.
+    NoSupervisor,
 }
 
 impl Why {
@@ -40,6 +52,7 @@ impl Why {
             Self::SessionDeleted => "session deleted",
             Self::Abandoned => "no worker, no kernel",
             Self::EarlierKernel => "left by an earlier kernel",
+            Self::NoSupervisor => "no supervisor",
         }
     }
 }
@@ -49,6 +62,8 @@ impl Why {
 pub struct Orphan {
     marked: Marked,
     why: Why,
+    /// Held by the home's supervisor.
+    supervisors_lock: PathBuf,
 }
 
 /// What became of an orphan.
@@ -68,14 +83,18 @@ impl Orphan {
         let sessions = home.sessions();
         // Whoever runs this inside an orphan would end with it.
         let ancestors = ancestors(std::process::id());
-        Marked::all()
+        let marked = Marked::all();
+        let unmarked = grouped(&sessions, &marked);
+        marked
             .into_iter()
+            .chain(unmarked)
             .filter(|marked| marked.session.starts_with(&sessions) && marked.session != sessions)
             .filter(|marked| !ancestors.contains(&marked.process.identity().pid))
             .filter_map(|marked| {
                 Some(Self {
-                    why: why(&marked)?,
+                    why: why(&marked, &home.lock_file())?,
                     marked,
+                    supervisors_lock: home.lock_file(),
                 })
             })
             .collect()
@@ -107,7 +126,8 @@ impl Orphan {
     /// When it cannot be signalled or watched.
     pub async fn reap(self) -> io::Result<Reaped> {
         // A worker may have come for the session meanwhile.
-        if why(&self.marked).is_none() || !self.marked.process.is_alive() {
+        let why = why(&self.marked, &self.supervisors_lock);
+        if why != Some(self.why) || !self.marked.process.is_alive() {
             return Ok(Reaped::Spared);
         }
         let process = WatchedProcess::new(self.marked.process)?;
@@ -121,7 +141,47 @@ impl Orphan {
     }
 }
 
-fn why(marked: &Marked) -> Option<Why> {
+/// Processes in the group of a session's unit, and so started by its kernel, that do not carry its mark.
+fn grouped(sessions: &Path, marked: &[Marked]) -> Vec<Marked> {
+    let units: HashMap<String, PathBuf> = discover::directories(sessions)
+        .into_iter()
+        .map(|dir| (unit::name(&dir, 0), dir))
+        .collect();
+    let known: HashSet<_> = marked
+        .iter()
+        .map(|marked| marked.process.identity().pid)
+        .collect();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| !known.contains(pid))
+        .filter_map(|pid| {
+            // Opened before its group is looked at, as with the mark.
+            let process = ProcessIdentity::of(pid).ok()??.open().ok()??;
+            let session = units.get(&unit_of(pid)?)?.clone();
+            let command = marks::command_line(pid)?;
+            process.is_alive().then_some(Marked {
+                process,
+                session,
+                command,
+            })
+        })
+        .collect()
+}
+
+/// The unit in whose kernel's leaf a process is.
+fn unit_of(pid: i32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mut parts = path.split('/').skip_while(|part| !unit::is_name(part));
+    let unit = parts.next()?;
+    (parts.next() == Some("k")).then(|| unit.to_owned())
+}
+
+fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
     let session = &marked.session;
     match session.try_exists() {
         Ok(true) => {}
@@ -130,7 +190,11 @@ fn why(marked: &Marked) -> Option<Why> {
         Err(_) => return None,
     }
     if marked.is_worker() {
-        return holds_a_deleted_lock(marked).then_some(Why::SessionDeleted);
+        return if holds_a_deleted_lock(marked) {
+            Some(Why::SessionDeleted)
+        } else {
+            matches!(Lock::is_held(supervisors_lock), Ok(false)).then_some(Why::NoSupervisor)
+        };
     }
     let kernel = kernel(session);
     match Lock::is_held(&files::worker_lock(session)) {

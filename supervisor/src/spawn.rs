@@ -1,6 +1,7 @@
 //! Starting workers: the directory, the process, and the one line it says when it is ready.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom},
@@ -11,23 +12,28 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use tithon_ipc::{control::Request, files::Meta, ids::SessionId, logs, paths::Home};
+use tithon_ipc::{control::Request, files::Meta, ids::SessionId, logs, marks::MARK, paths::Home};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
     Options,
     living::{FindError, Living},
+    unit::{self, Recipe, Verdict},
 };
 
 /// How long a worker may take until its control socket listens, counted anew from every word that
 /// it is at work; its kernel is no part of that.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The longest line a worker may say, in bytes.
 const LINE_MAX: u64 = 8 << 10;
+/// How long systemd may take to replace a worker; it begins after 100 ms.
+const REPLACED_WITHIN: Duration = Duration::from_secs(30);
+/// Between two questions to systemd.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// How much of a worker's log is quoted as its last words, in bytes.
 const LAST_WORDS: u64 = 1 << 10;
 /// What a service manager gave to this process alone.
@@ -61,6 +67,9 @@ pub(crate) enum StartError {
     /// The session has an owner that cannot be used.
     #[error("{0}")]
     Find(#[from] FindError),
+    /// Its unit ended for good, or systemd is gone or takes too long.
+    #[error("systemd puts no other worker in its place")]
+    NotReplaced,
 }
 
 /// Everything that starting a worker takes, for every session alike.
@@ -74,6 +83,8 @@ pub(crate) struct Spawner {
     policy: Request,
     /// What workers and kernels get, before this process took more for itself.
     descriptors: Rlimit,
+    /// The program as units are to name it, or why there are to be none.
+    units: Result<PathBuf, String>,
 }
 
 impl Spawner {
@@ -97,7 +108,14 @@ impl Spawner {
         if let Err(err) = setrlimit(Resource::Nofile, raised) {
             tracing::debug!(%err, "the limit of open descriptors stays as it is");
         }
+        let units = if options.detached_workers {
+            Err("tithon daemon was started with --detached-workers".to_owned())
+        } else {
+            unit::link_program(&home.root().join("program"), &options.worker_program)
+                .map_err(|err| format!("{} cannot be written: {err}", home.root().display()))
+        };
         Self {
+            units,
             program: options.worker_program.clone(),
             root: home.root().to_owned(),
             journaled: options.journaled,
@@ -134,7 +152,7 @@ impl Spawner {
             path: dir.to_owned(),
             source,
         })?;
-        let spawned = self.spawn(dir).await;
+        let spawned = self.spawn(id, dir).await;
         // Whoever holds the lock is the worker, even if ours lost a race for it.
         match (Living::find(dir).await?, spawned) {
             (Some(living), _) => Ok(living),
@@ -143,8 +161,73 @@ impl Spawner {
         }
     }
 
-    /// Runs a worker until it says that it is ready, and leaves it running.
-    async fn spawn(&self, dir: &Path) -> Result<(), StartError> {
+    /// Waits for the worker that systemd puts in the place of one that was `unit` and died.
+    ///
+    /// # Errors
+    /// [`StartError::NotReplaced`] when the next one is ours to start.
+    pub(crate) async fn succeed(&self, unit: &str, dir: &Path) -> Result<Living, StartError> {
+        let deadline = Instant::now() + REPLACED_WITHIN;
+        loop {
+            if let Some(living) = Living::find(dir).await? {
+                return Ok(living);
+            }
+            match unit::is_replaced(unit).await {
+                Ok(true) if Instant::now() < deadline => sleep(ASK_INTERVAL).await,
+                Ok(_) => return Err(StartError::NotReplaced),
+                Err(err) => {
+                    tracing::warn!(unit, %err, "systemd does not say what becomes of a worker");
+                    return Err(StartError::NotReplaced);
+                }
+            }
+        }
+    }
+
+    /// Runs a worker until it says that it is ready, and leaves it running: as a unit where there is
+    /// a user manager, else as a process of its own.
+    async fn spawn(&self, id: &SessionId, dir: &Path) -> Result<(), StartError> {
+        let said_before = fs::metadata(log_of(dir)).map_or(0, |log| log.len());
+        let started = match &self.units {
+            Ok(program) => {
+                let recipe = Recipe {
+                    program,
+                    home: &self.root,
+                    dir,
+                    description: &format!("Tithon session {id}"),
+                    environment: self.environment(dir),
+                };
+                unit::start(&recipe).await
+            }
+            Err(why) => Err(why.clone()),
+        };
+        match started {
+            Ok(Verdict::Ready) => Ok(()),
+            Ok(Verdict::Failed(reason)) => Err(StartError::Failed(reason)),
+            Ok(Verdict::Ended) => Err(StartError::Ended(last_words(dir, said_before))),
+            Ok(Verdict::Slow) => Err(StartError::Slow),
+            Err(why) => {
+                tracing::debug!(session = %id, why, "a worker is a detached process");
+                self.spawn_detached(dir, &why).await
+            }
+        }
+    }
+
+    /// The environment of workers: ours, but for what a service manager gave to us alone.
+    fn environment(&self, dir: &Path) -> BTreeMap<OsString, OsString> {
+        let mut all: BTreeMap<_, _> = std::env::vars_os()
+            .filter(|(name, _)| !OURS_ALONE.iter().any(|ours| name == ours))
+            // Inherited from a terminal that is itself a service: a stream of somebody else's.
+            .filter(|(name, _)| self.journaled || name != "JOURNAL_STREAM")
+            .collect();
+        all.extend(
+            self.environment
+                .iter()
+                .map(|(name, value)| (OsString::from(name), value.clone())),
+        );
+        all.insert(MARK.into(), dir.into());
+        all
+    }
+
+    async fn spawn_detached(&self, dir: &Path, why: &str) -> Result<(), StartError> {
         let failed = |source| StartError::Spawn {
             program: self.program.clone(),
             source,
@@ -163,18 +246,13 @@ impl Spawner {
             .arg(&self.root)
             .arg("--dir")
             .arg(dir)
+            .arg("--detached-because")
+            .arg(why)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
-            .env("TITHON_SESSION", dir)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        for name in OURS_ALONE {
-            command.env_remove(name);
-        }
-        if !self.journaled {
-            // Inherited from a terminal that is itself a service: a stream of somebody else's.
-            command.env_remove("JOURNAL_STREAM");
-        }
+            .env_clear()
+            .envs(self.environment(dir));
         let mut child = command.spawn().map_err(failed)?;
         self.restore_descriptors(&child);
         let said = last_line(&mut child).await;

@@ -311,6 +311,7 @@ async fn bash_home(transport: &str) -> (tempfile::TempDir, Home) {
     let ran = std::process::Command::new(env!("CARGO_BIN_EXE_tithon"))
         .args(["run", "--kernel", "bash", "-c", "echo hi"])
         .env("TITHON_HOME", home.root())
+        .env("TITHON_DETACHED_WORKERS", "1")
         .env("PATH", home.path())
         .env("TITHON_KERNEL_TRANSPORT", transport)
         .current_dir(scratch.path())

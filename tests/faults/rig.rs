@@ -98,6 +98,7 @@ impl Home {
         let child = Command::new(env!("CARGO_BIN_EXE_tithon"))
             .arg("daemon")
             .env("TITHON_HOME", &self.root)
+            .env("TITHON_DETACHED_WORKERS", "1")
             .env("PATH", &self.path)
             .env_remove("VIRTUAL_ENV")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

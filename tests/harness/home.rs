@@ -124,6 +124,8 @@ impl Home {
             .env("PATH", format!("{}/bin:{path}", environment.display()))
             .env("HOME", self.dir.path())
             .env("TITHON_HOME", &self.root)
+            // What a test leaves behind must not be a unit of whoever runs the tests.
+            .env("TITHON_DETACHED_WORKERS", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -1,11 +1,19 @@
 //! A rig for one test: a machine with a real systemd and a user with a Python for kernels.
 //!
+//! [`Rig`] shares this machine's Linux and boots in a second; [`with_memory_controller`] has one of
+//! its own, which is slow and can do what this one may not.
+//!
 //! Booted only where `TITHON_RIG` is set, for it is a whole machine; the test says so and passes
 //! otherwise. With `TITHON_RIG=require` a test that cannot have its rig fails.
 
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "shared by test targets that use a part each; a test that is skipped says so"
+)]
 
 use std::{
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, MutexGuard},
@@ -54,7 +62,7 @@ impl Rig {
         }
         let rig = Self {
             dir,
-            path: format!("{}:/usr/local/bin:/usr/bin:/bin", python.display()),
+            path: path(&python),
             _place: place,
             _one: one,
         };
@@ -117,8 +125,62 @@ impl Drop for Rig {
     }
 }
 
+/// Runs a script of the user's, who has `tithon` on the path, on a machine whose Linux accounts for
+/// memory; what it printed, `None` where there is no such machine.
+pub(crate) fn with_memory_controller(test: &str, lines: &str) -> Option<String> {
+    if std::env::var_os("TITHON_RIG").is_none() {
+        return skip(test, "it boots a machine; TITHON_RIG=require runs it");
+    }
+    let _one = ONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let Some(python) = python() else {
+        return skip(test, "no python3 with ipykernel is found");
+    };
+    let place = tempfile::Builder::new()
+        .prefix("uml")
+        .tempdir_in("/tmp")
+        .unwrap();
+    // The user inside is not the one who made it.
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = place.path().join("script");
+    let program = env!("CARGO_BIN_EXE_tithon");
+    std::fs::write(
+        &file,
+        format!(
+            "{PROLOGUE}mkdir -p ~/.local/bin; ln -s {program} ~/.local/bin/tithon
+ended() {{ code=$?; [ $code = 0 ] || {{ journalctl --no-pager -n 60; cat ~/.tithon/*.log ~/.tithon/sessions/*/worker.log; }} >&2; exit $code; }}
+trap ended EXIT
+{lines}"
+        ),
+    )
+    .unwrap();
+    let output = Command::new(rig_directory().join("uml.sh"))
+        .arg(place.path().join("m"))
+        .arg(&file)
+        .env("PATH", path(&python))
+        .output()
+        .unwrap();
+    match output.status.code() {
+        Some(0) => Some(text(&output.stdout)),
+        Some(77) => skip(test, &text(&output.stderr)),
+        _ => panic!(
+            "{:?}\n--- script\n{lines}\n--- said\n{}--- stderr\n{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr),
+        ),
+    }
+}
+
+fn rig_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/rig")
+}
+
+fn path(python: &Path) -> String {
+    format!("{}:/usr/local/bin:/usr/bin:/bin", python.display())
+}
+
 fn script() -> Command {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/rig/systemd.sh"))
+    Command::new(rig_directory().join("systemd.sh"))
 }
 
 fn skip<T>(test: &str, why: &str) -> Option<T> {

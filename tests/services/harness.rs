@@ -114,6 +114,7 @@ impl Home {
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("TITHON_HOME", self.dir.path())
+            .env("TITHON_DETACHED_WORKERS", "1")
             .env("PATH", format!("{}:{path}", self.programs.display()))
             .env("JUPYTER_RUNTIME_DIR", self.dir.path().join("jupyter"))
             .env("IPYTHONDIR", self.dir.path().join("ipython"))

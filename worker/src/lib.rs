@@ -16,6 +16,7 @@ mod run;
 mod session;
 mod settings;
 pub mod sidecar;
+pub mod standing;
 pub mod widgets;
 
 pub use run::run;

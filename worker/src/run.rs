@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fs::OpenOptions,
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
@@ -11,12 +13,14 @@ use std::{
 };
 
 use rustix::{fs::Mode, process::umask};
+use sd_notify::NotifyState;
 use tithon_ipc::{
-    files::{Meta, WorkerRecord, sync_names, worker_lock},
+    files::{Meta, WorkerRecord, sync_names, worker_lock, worker_said},
     ids::SessionId,
     lock::Lock,
     paths::Home,
     process::ProcessIdentity,
+    systemd::NOT_STARTED,
 };
 use tokio::{
     net::UnixListener,
@@ -32,6 +36,7 @@ use crate::{
     journal::{Journal, JournalError, JournalEvent, Loaded},
     session::{Command, Ending, Parting, Place, Session},
     settings::Settings,
+    standing::{Group, Standing},
 };
 
 /// Operations on their way to the session. Full means the session is behind: its clients wait.
@@ -39,6 +44,8 @@ const COMMANDS_MAX: usize = 64;
 /// How long clients have to hear that the worker ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How much longer a service manager waits for a worker that says that it is at work.
+const EXTENSION: Duration = Duration::from_secs(30);
 /// How often a worker that is not ready says that it is at work.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
@@ -62,44 +69,82 @@ enum StartError {
 
 /// Runs the worker of the session in `dir` until the session ends.
 ///
-/// Says `ready` on stdout once its control socket listens, or `failed: …`; before that `working`
-/// now and then, should the journal take its time.
-pub fn run(home: Home, dir: PathBuf) -> ExitCode {
+/// Says `working` at once and now and then, should the journal take its time; then `ready` once its
+/// control socket listens, or `failed: …`. A unit says it in `worker.said` and to its manager, others
+/// on stdout.
+pub fn run(home: Home, dir: PathBuf, standing: Standing) -> ExitCode {
+    let reporter = Reporter::of(&standing, &dir);
+    reporter.say("working");
     // A session of its own: no terminal, service manager or supervisor takes this process down
     // with itself. It is already one where a service manager made it so.
     rustix::process::setsid().ok();
-    match start(home, dir).and_then(Worker::serve) {
+    match start(home, dir, standing, reporter.clone()).and_then(Worker::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             tracing::error!("failed to start: {err}");
-            report(&format!("failed: {err}"));
-            ExitCode::FAILURE
+            reporter.say(&format!("failed: {err}"));
+            ExitCode::from(NOT_STARTED)
         }
     }
 }
 
-/// Says one line to whoever started the worker, who may be gone.
-fn report(line: &str) {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", line.replace('\n', " "))
-        .and_then(|()| stdout.flush())
-        .ok();
+/// Says a line at a time to whoever started the worker, who may be gone.
+#[derive(Clone, Debug)]
+struct Reporter {
+    /// Where a unit says it: its standard output is the journal's.
+    file: Option<PathBuf>,
 }
 
-/// Does what may take minutes, as copying a large journal of the Python program does, and lets
-/// whoever started the worker know that it has not hung.
-fn at_work<T>(work: impl FnOnce() -> T) -> T {
-    std::thread::scope(|scope| {
-        let (working, done) = std::sync::mpsc::channel::<()>();
-        scope.spawn(move || {
-            while done.recv_timeout(SIGN_OF_LIFE) == Err(RecvTimeoutError::Timeout) {
-                report("working");
-            }
-        });
-        let result = work();
-        drop(working);
-        result
-    })
+impl Reporter {
+    fn of(standing: &Standing, dir: &Path) -> Self {
+        Self {
+            file: standing.unit().map(|_| worker_said(dir)),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        let text = format!("{}\n", line.replace('\n', " "));
+        let Some(file) = &self.file else {
+            let mut stdout = io::stdout().lock();
+            stdout
+                .write_all(text.as_bytes())
+                .and_then(|()| stdout.flush())
+                .ok();
+            return;
+        };
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(file)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .ok();
+        let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+        let told = match line {
+            "ready" => sd_notify::notify(&[NotifyState::Ready]),
+            "working" => sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(extension)]),
+            reason => sd_notify::notify(&[NotifyState::Status(reason)]),
+        };
+        if let Err(err) = told {
+            tracing::warn!(%err, "the service manager cannot be told");
+        }
+    }
+
+    /// Does what may take minutes, as copying a large journal of the Python program does, and lets
+    /// whoever started the worker know that it has not hung.
+    fn at_work<T>(&self, work: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let (working, done) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                while done.recv_timeout(SIGN_OF_LIFE) == Err(RecvTimeoutError::Timeout) {
+                    self.say("working");
+                }
+            });
+            let result = work();
+            drop(working);
+            result
+        })
+    }
 }
 
 struct Worker {
@@ -108,14 +153,20 @@ struct Worker {
     loaded: Loaded,
     events: mpsc::UnboundedReceiver<JournalEvent>,
     lock: Lock,
+    reporter: Reporter,
 }
 
-fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
+fn start(
+    home: Home,
+    dir: PathBuf,
+    standing: Standing,
+    reporter: Reporter,
+) -> Result<Worker, StartError> {
     let lock = take_lock(&dir)?;
     let meta = Meta::read(&dir).map_err(|err| StartError::Meta(err.to_string()))?;
     let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
     let (journal, loaded, events) =
-        at_work(|| Journal::open(&dir.join("journal.db"), id.as_str()))?;
+        reporter.at_work(|| Journal::open(&dir.join("journal.db"), id.as_str()))?;
     // I1: what is acknowledged is durable only in a directory that is.
     if let Err(err) = sync_names(&dir, home.root()) {
         tracing::warn!("failed to make the session's directory survive a power loss: {err}");
@@ -123,12 +174,15 @@ fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
     // Where the home stands is the user's; it may be closed to us.
     home.root().parent().map(|above| sync_names(above, above));
     let key = id.key();
+    let group = Group::settle(&standing, &key);
     let place = Place {
         home,
         dir,
         id,
         key,
         workdir: meta.workdir,
+        standing,
+        group,
     };
     Ok(Worker {
         place,
@@ -136,6 +190,7 @@ fn start(home: Home, dir: PathBuf) -> Result<Worker, StartError> {
         loaded,
         events,
         lock,
+        reporter,
     })
 }
 
@@ -168,10 +223,12 @@ impl Worker {
             loaded,
             mut events,
             lock,
+            reporter,
         } = self;
+        let group = place.group.clone();
         let socket = place.home.control_socket(&place.key);
         let dir = place.dir.clone();
-        let listener = listen(&socket, &place.dir)?;
+        let listener = listen(&socket, &place)?;
         let settings = Settings::from_env();
         let feed = Rc::new(Feed::new(loaded.max_seq, settings.events_max));
         let (commands, mut inbox) = mpsc::channel(COMMANDS_MAX);
@@ -185,7 +242,7 @@ impl Worker {
         let mut session = Session::new(place, settings, journal, loaded, feed);
         session.take_over().await.map_err(StartError::Kernel)?;
         let listening = tokio::task::spawn_local(control::listen(listener, door));
-        report("ready");
+        reporter.say("ready");
         let (ending, session) = session.run(&mut inbox, &mut events).await;
 
         // I11: from here on the session can have another worker; the lock goes last, the promises after it.
@@ -194,6 +251,9 @@ impl Worker {
         std::fs::remove_file(dir.join("worker.json")).ok();
         let (journal, clients, partings) = session.into_parts();
         journal.close().await;
+        if let Some(group) = group {
+            group.dissolve();
+        }
         drop(lock);
         keep_promises(partings, &clients);
         part(ending, inbox, clients).await;
@@ -215,7 +275,7 @@ fn keep_promises(partings: Vec<Parting>, clients: &HashMap<ClientId, Link>) {
     }
 }
 
-fn listen(socket: &Path, dir: &Path) -> Result<UnixListener, StartError> {
+fn listen(socket: &Path, place: &Place) -> Result<UnixListener, StartError> {
     // The lock is ours: whoever left a socket here is gone.
     std::fs::remove_file(socket).ok();
     // 0600 from the first instant, though the directory already keeps others out.
@@ -228,8 +288,9 @@ fn listen(socket: &Path, dir: &Path) -> Result<UnixListener, StartError> {
             process,
             control: socket.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            unit: place.standing.unit().map(str::to_owned),
         }
-        .write(dir)
+        .write(&place.dir)
     });
     record.map_err(|err| StartError::Io("its worker.json", err))?;
     Ok(listener)

@@ -41,6 +41,10 @@ pub(crate) struct DaemonArgs {
           value_parser = arguments::positive)]
     history_target_mib: ::std::option::Option<f64>,
 
+    /// Start workers as plain processes even where systemd could run each as a unit of its own
+    #[arg(long, env = "TITHON_DETACHED_WORKERS", value_parser = clap::builder::FalseyValueParser::new())]
+    detached_workers: bool,
+
     /// Leave the terminal that started this, and log to the file alone
     #[arg(long, hide = true)]
     detached: bool,
@@ -68,6 +72,7 @@ pub(crate) fn run(args: &DaemonArgs) -> Result<Exit, CliError> {
         retention_days: args.history_retention_days,
         history_target_mib: args.history_target_mib,
         journaled,
+        detached_workers: args.detached_workers,
         worker_program: program().map_err(system("find this program's file"))?,
     };
     match tithon_supervisor::run(home, options) {

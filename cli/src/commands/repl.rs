@@ -4,7 +4,13 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use crate::{arguments::session, error::CliError, exit::Exit, link::Link, repl::Repl};
+use crate::{
+    arguments::{memory, session},
+    error::CliError,
+    exit::Exit,
+    link::Link,
+    repl::Repl,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +37,10 @@ pub(crate) struct ReplArgs {
     /// The kernelspec to start the session's kernel from, if it has none yet
     #[arg(long, value_name = "SPEC")]
     kernel: Option<String>,
+
+    /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    memory_max: Option<u64>,
 }
 
 impl Default for ReplArgs {
@@ -39,6 +49,7 @@ impl Default for ReplArgs {
             session: "default".to_owned(),
             python: None,
             kernel: None,
+            memory_max: None,
         }
     }
 }
@@ -58,10 +69,12 @@ pub(crate) async fn run(args: &ReplArgs, link: &Link) -> Result<Exit, CliError> 
             "the prompt needs a terminal\nhint: tithon run - runs code from a pipe".to_owned(),
         ));
     }
-    let bound = link.bound(
-        &args.session,
-        args.python.as_deref(),
-        args.kernel.as_deref(),
-    );
+    let bound = link
+        .bound(
+            &args.session,
+            args.python.as_deref(),
+            args.kernel.as_deref(),
+        )
+        .limited(args.memory_max);
     Repl::new(link, &bound)?.run().await
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::print_reply;
 use crate::{
-    arguments::session,
+    arguments::{memory, session},
     error::CliError,
     exit::Exit,
     link::{Link, ask},
@@ -17,6 +17,10 @@ pub(crate) struct RestartArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
+
+    /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    memory_max: Option<u64>,
 }
 
 /// Restarts the kernel and waits until it is ready.
@@ -26,6 +30,7 @@ pub(crate) struct RestartArgs {
 pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliError> {
     let op = link
         .bound(&args.session, None, None)
+        .limited(args.memory_max)
         .bind(json!({"op": "restart_kernel"}));
     let mut connection = link.open().await?;
     print_reply(&ask(&mut connection, &op, "kernel_restarted").await?)?;

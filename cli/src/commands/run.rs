@@ -81,6 +81,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SPEC")]
     kernel: Option<String>,
 
+    /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
+    #[arg(long, value_name = "BYTES", value_parser = arguments::memory)]
+    memory_max: Option<u64>,
+
     /// Print the execution's event frames verbatim, one per line
     #[arg(long)]
     json: bool,
@@ -96,11 +100,13 @@ pub(crate) struct RunArgs {
 /// When the code cannot be read, or the cell cannot be submitted or followed.
 pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
     let code = code(&args)?;
-    let bound = link.bound(
-        &args.session,
-        args.python.as_deref(),
-        args.kernel.as_deref(),
-    );
+    let bound = link
+        .bound(
+            &args.session,
+            args.python.as_deref(),
+            args.kernel.as_deref(),
+        )
+        .limited(args.memory_max);
     let (until, stdin) = match args.no_wait {
         true => (Until::Accepted, Stdin::Refused),
         false => (Until::Ended, Stdin::choose(args.stdin)),

@@ -91,7 +91,12 @@ pub(crate) async fn run(args: &UninstallArgs, link: &Link) -> Result<Exit, CliEr
     if let Some(systemd) = &systemd {
         systemd.ctl(&["daemon-reload"]).await?;
         // Empty it is of no use; with kernels in it, it must stay.
-        if systemd.show(Some("tithon.slice"), "TasksCurrent").await? == "0" {
+        let sessions = systemd
+            .ctl(&["list-units", "--no-legend", "tithon-k-*.service"])
+            .await?;
+        let tasks = systemd.show(Some("tithon.slice"), "TasksCurrent").await?;
+        // Not a number where Linux does not count them.
+        if sessions.is_empty() && tasks.parse().unwrap_or(0_u64) == 0 {
             systemd.ctl(&["stop", "tithon.slice"]).await?;
         }
     }

@@ -11,7 +11,7 @@ use tithon_ipc::{
     lock::Lock,
     paths::Home,
 };
-use tithon_supervisor::orphans::Orphan;
+use tithon_supervisor::orphans::{Orphan, Why};
 
 use super::{Finding, Severity};
 use crate::{commands::upgrade::runs, service::systemd::announced, start::program};
@@ -89,7 +89,11 @@ fn worker(dir: &Path) -> Option<WorkerRecord> {
 
 fn orphans(home: &Home) -> Finding {
     const CHECK: &str = "orphans";
-    match Orphan::find(home).len() {
+    // A worker without a supervisor is for the next one to find.
+    let orphans = Orphan::find(home)
+        .into_iter()
+        .filter(|orphan| orphan.why() != Why::NoSupervisor);
+    match orphans.count() {
         0 => Finding::ok(CHECK, "no process outlived its session"),
         count => Finding::bad(
             CHECK,
@@ -118,6 +122,7 @@ mod tests {
             process,
             control: dir.path().join("c"),
             version: "0".to_owned(),
+            unit: None,
         };
         record.write(dir.path()).unwrap();
         assert_eq!(locks(&directories).severity, Severity::Ok);

@@ -33,6 +33,8 @@ pub(crate) struct Session {
     idle_seconds: Option<f64>,
     created_at: Option<f64>,
     connection_file: Option<String>,
+    unit: Option<String>,
+    detached_because: Option<String>,
     running: Option<Running>,
 }
 
@@ -131,6 +133,7 @@ const COLUMNS: &[Column] = &[
     wide("RUNNING", running),
     wide("SPEC", |s, _| or_dash(s.kernel_name.as_deref())),
     wide("WHY", |s, _| or_dash(s.launch_why.as_deref())),
+    wide("UNIT", |s, _| unit(s)),
     wide("VERSION", |s, _| or_dash(s.worker_version.as_deref())),
     wide("DIRECTORY", |s, look| {
         or_dash(s.workdir.as_deref().map(|dir| tilde(dir, look.home)))
@@ -290,6 +293,15 @@ fn kernel(session: &Session) -> String {
         "-".to_owned()
     } else {
         known.join(" ")
+    }
+}
+
+/// The unit of the service manager, or why there is none.
+fn unit(session: &Session) -> String {
+    match (&session.unit, &session.detached_because) {
+        (Some(unit), _) => unit.clone(),
+        (None, Some(why)) => format!("detached: {why}"),
+        (None, None) => "-".to_owned(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Tithon as a service of the user's: the unit files, who wrote them, and the manager that runs them.
 
 pub(crate) mod owned;
-pub(crate) mod systemd;
 pub(crate) mod units;
 
 use std::{env, io, path::PathBuf};
 
 use tithon_ipc::paths::Home;
+pub(crate) use tithon_ipc::systemd;
 
 use self::{
     owned::{Found, OwnedFile},

@@ -53,6 +53,9 @@ pub struct LaunchWish {
     /// A kernelspec's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// How much memory the session may use, in bytes; `u64::MAX` lifts an earlier limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<u64>,
     /// The client's environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

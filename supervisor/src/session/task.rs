@@ -13,6 +13,7 @@ use crate::{
     deaths::{Deaths, Verdict},
     living::{Living, ask, kernel_lives},
     spawn::{Spawner, StartError, last_words, quoted},
+    unit,
 };
 
 /// How long a worker may take to hear of the supervisor's policy.
@@ -79,6 +80,10 @@ pub(super) struct Task {
     state: State,
     deaths: Deaths,
     waiting: Vec<oneshot::Sender<Found>>,
+    /// Whether the worker that is awaited is systemd's to start.
+    succession: bool,
+    /// What whoever waits for that needs all the same: a worker, its kernel to run in this directory.
+    wanted: Option<Option<PathBuf>>,
 }
 
 impl Task {
@@ -91,6 +96,8 @@ impl Task {
             state: State::absent(),
             deaths: Deaths::default(),
             waiting: Vec::new(),
+            succession: false,
+            wanted: None,
         }
     }
 
@@ -138,7 +145,12 @@ impl Task {
             (State::Live(living), _) => {
                 return reply(answer, Ok(Some(Arc::clone(living.record()))));
             }
-            (State::Starting(_), _) => return self.waiting.push(answer),
+            (State::Starting(_), demand) => {
+                if let Demand::Start(workdir) = demand {
+                    self.wanted = Some(workdir);
+                }
+                return self.waiting.push(answer);
+            }
             (State::Failed(reason, _), Demand::Existing) => {
                 return reply(answer, Err(Unavailable::Failed(reason.clone())));
             }
@@ -167,6 +179,12 @@ impl Task {
     fn changed(&mut self, change: Change) {
         match change {
             Change::Started(Ok(living)) => {
+                if std::mem::take(&mut self.succession)
+                    && self.deaths.count(Instant::now()) == Verdict::GiveUp
+                {
+                    let pid = living.record().process.pid;
+                    return self.fail(&format!("the last (pid {pid}) is stopped"));
+                }
                 tracing::info!(session = %self.id, pid = living.record().process.pid, "a worker serves");
                 for answer in self.waiting.drain(..) {
                     reply(answer, Ok(Some(Arc::clone(living.record()))));
@@ -174,7 +192,16 @@ impl Task {
                 self.tell_policy(Arc::clone(living.record()));
                 self.state = State::Live(living);
             }
-            Change::Started(Err(err)) => self.lost(err.to_string()),
+            Change::Started(Err(StartError::NotReplaced)) if self.wanted.is_some() => {
+                // It had ended in good order, and somebody came meanwhile.
+                self.succession = false;
+                let workdir = self.wanted.take().flatten();
+                self.start(Duration::ZERO, workdir);
+            }
+            Change::Started(Err(err)) => {
+                self.succession = false;
+                self.lost(err.to_string());
+            }
             Change::Ended => self.look_again(),
             Change::Rested if kernel_lives(&self.dir) => self.start(Duration::ZERO, None),
             Change::Rested => self.state = State::absent(),
@@ -198,11 +225,22 @@ impl Task {
             && living.is_gone(&self.dir)
         {
             let pid = living.record().process.pid;
-            self.lost(format!(
-                "the worker (pid {pid}) ended{}",
-                quoted(last_words(&self.dir, 0).lines().last().unwrap_or_default())
-            ));
+            match living.record().unit.clone().filter(|_| living.has_ended()) {
+                Some(unit) => self.await_successor(unit),
+                None => self.lost(format!(
+                    "the worker (pid {pid}) ended{}",
+                    quoted(last_words(&self.dir, 0).lines().last().unwrap_or_default())
+                )),
+            }
         }
+    }
+
+    /// A worker that was a unit died: systemd replaces it, and only if it does not, we do.
+    fn await_successor(&mut self, unit: String) {
+        let (dir, spawner) = (self.dir.clone(), Arc::clone(&self.spawner));
+        self.succession = true;
+        self.wanted = None;
+        self.state = State::Starting(Box::pin(async move { spawner.succeed(&unit, &dir).await }));
     }
 
     /// The session is without a worker: a living kernel gets another, within reason.
@@ -217,14 +255,18 @@ impl Task {
                 tracing::warn!(session = %self.id, reason, ?delay, "replacing the worker");
                 self.start(delay, None);
             }
-            Verdict::GiveUp => {
-                let reason =
-                    format!("workers of this session keep ending; its kernel lives on. {reason}");
-                tracing::error!(session = %self.id, reason, "giving up");
-                self.disappoint(&reason);
-                self.state = State::Failed(reason, Instant::now() + REST);
-            }
+            Verdict::GiveUp => self.fail(&reason),
         }
+    }
+
+    /// Too many died.
+    fn fail(&mut self, reason: &str) {
+        let reason = format!("workers of this session keep ending; its kernel lives on. {reason}");
+        tracing::error!(session = %self.id, reason, "giving up");
+        self.disappoint(&reason);
+        self.state = State::Failed(reason, Instant::now() + REST);
+        let dir = self.dir.clone();
+        tokio::spawn(async move { unit::give_up(&dir).await });
     }
 
     fn disappoint(&mut self, reason: &str) {

@@ -2,23 +2,31 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    ffi::{CStr, CString},
+    fs::{self, File},
     io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        ffi::OsStringExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Pid, Signal, kill_process_group},
+};
 use tithon_ipc::{
-    files::{KernelRecord, write_atomic},
+    files::{CheckpointRecord, KernelRecord, write_atomic},
     process::{ProcessHandle, ProcessIdentity, WatchedProcess},
     python_kernel::PythonKernel,
 };
 use tokio::time::{sleep, timeout};
 
 use super::tree;
+use crate::standing::Leaf;
 
 pub use tithon_ipc::marks::MARK;
 
@@ -44,6 +52,8 @@ pub struct Spawn<'a> {
     pub dir: &'a Path,
     /// Where its own stdout and stderr go.
     pub log: &'a File,
+    /// The control group to be in, with all it starts.
+    pub leaf: Option<&'a Leaf>,
 }
 
 /// A running kernel.
@@ -73,7 +83,7 @@ impl KernelProcess {
             .stdin(Stdio::null())
             .stdout(spawn.log.try_clone()?)
             .stderr(spawn.log.try_clone()?);
-        detach(&mut command);
+        detach(&mut command, spawn.leaf)?;
         let mut child = command.spawn().map_err(|err| {
             let place = if spawn.workdir.is_dir() {
                 program.clone()
@@ -179,8 +189,9 @@ impl KernelProcess {
         None
     }
 
-    /// Ends the kernel's whole process group, then whatever left the group but carries the mark.
-    pub async fn terminate(&mut self, dir: &Path) {
+    /// Ends the kernel's whole process group, then whatever left the group but is in its leaf or
+    /// carries the mark.
+    pub async fn terminate(&mut self, dir: &Path, leaf: Option<&Leaf>) {
         let group = Pid::from_raw(self.pid());
         for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
             if !self.process.handle().is_alive() {
@@ -196,7 +207,7 @@ impl KernelProcess {
         if !self.process.handle().is_alive() {
             self.exit().await;
         }
-        sweep(dir).await;
+        sweep(dir, leaf).await;
     }
 }
 
@@ -220,8 +231,30 @@ fn left_by_python(dir: &Path) -> io::Result<Option<ProcessHandle>> {
     Ok(handle)
 }
 
-/// Ends what a session's kernel left behind, by proof of the mark in each process's environment.
-pub async fn sweep(dir: &Path) {
+/// Ends what a session's kernel left behind: by proof of being in its leaf, or of the mark in each
+/// process's environment.
+pub async fn sweep(dir: &Path, leaf: Option<&Leaf>) {
+    // Frozen to outlive their kernel.
+    let spared = CheckpointRecord::read(dir).processes;
+    let leaf = leaf.filter(|leaf| !leaf.is_left_to(&spared));
+    if let Some(leaf) = leaf {
+        leaf.terminate(&spared);
+    }
+    sweep_marked(dir).await;
+    if let Some(leaf) = leaf {
+        // Those without the mark have had no time yet.
+        let gone = async {
+            while !leaf.is_left_to(&spared) {
+                sleep(EXIT_INTERVAL).await;
+            }
+        };
+        if timeout(GRACE, gone).await.is_err() {
+            leaf.kill(&spared).await;
+        }
+    }
+}
+
+async fn sweep_marked(dir: &Path) {
     for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
         let left = tree::marked(dir);
         for process in &left {
@@ -270,13 +303,43 @@ pub(crate) fn signal_name(signal: i32) -> String {
     name.to_owned()
 }
 
+/// How much sooner the kernel is killed for memory than its worker: a tenth of what there is.
+const KILLED_SOONER: i32 = 100;
+const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
+
+/// What the child is to write into files about itself before it becomes the kernel.
+fn entries(leaf: Option<&Leaf>) -> io::Result<Vec<(CString, String)>> {
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    let score = (own + KILLED_SOONER).min(1000).to_string();
+    let mut entries = vec![(OOM_SCORE.to_owned(), score)];
+    if let Some(leaf) = leaf {
+        let entrance = CString::new(leaf.entrance().into_os_string().into_vec())?;
+        entries.push((entrance, "0".to_owned()));
+    }
+    Ok(entries)
+}
+
 #[expect(
     unsafe_code,
-    reason = "only a child can leave its parent's session and signal dispositions"
+    reason = "only a child can leave its parent's session, control group and signal dispositions"
 )]
-fn detach(command: &mut Command) {
-    let child = || {
+fn detach(command: &mut Command, leaf: Option<&Leaf>) -> io::Result<()> {
+    let entries = entries(leaf)?;
+    let child = move || {
         rustix::process::setsid()?;
+        for (file, text) in &entries {
+            // A kernel without its own leaf or score is a kernel all the same.
+            if let Ok(file) = rustix::fs::open(
+                file.as_c_str(),
+                OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            ) {
+                rustix::io::write(&file, text.as_bytes()).ok();
+            }
+        }
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             // SAFETY: signal(2) with SIG_DFL is async-signal-safe and touches no memory of ours.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -285,4 +348,5 @@ fn detach(command: &mut Command) {
     };
     // SAFETY: between fork and exec the closure makes system calls only; it neither allocates nor locks.
     unsafe { command.pre_exec(child) };
+    Ok(())
 }

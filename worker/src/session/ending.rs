@@ -38,7 +38,7 @@ impl Session {
             kernel.end = Some(End::Died);
         }
         self.look_for_last_checkpoint().await;
-        crate::kernel::process::sweep(&self.place.dir).await;
+        crate::kernel::process::sweep(&self.place.dir, self.place.leaf().as_ref()).await;
         self.read_last_words().await;
     }
 
@@ -135,12 +135,16 @@ impl Session {
         }
         if let Some(kernel) = self.kernel.running_mut() {
             kernel.end = Some(end);
-            kernel.process.terminate(&self.place.dir).await;
+            let leaf = self.place.leaf();
+            kernel
+                .process
+                .terminate(&self.place.dir, leaf.as_ref())
+                .await;
             return self.read_last_words().await;
         }
         if self.checkpoints.waking {
             // The copy may be on its way already, and nobody waits for it any more.
-            crate::kernel::process::sweep(&self.place.dir).await;
+            crate::kernel::process::sweep(&self.place.dir, self.place.leaf().as_ref()).await;
         }
         match end {
             End::Replaced(client, wish) => self.start_kernel(wish, Some(client)),

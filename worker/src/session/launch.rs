@@ -37,7 +37,8 @@ use crate::{
         spool::SpoolError,
         words,
     },
-    python::{self, Launch, PythonError, Wish},
+    python::{self, Launch, Wish},
+    standing::limit_memory,
 };
 
 /// The "ports" of a kernel's `ipc://` endpoints: what follows the dash in their sockets' names.
@@ -54,7 +55,7 @@ pub(super) enum LaunchEvent {
     /// Progress, for people.
     Progress(String),
     /// A kernel was found, or not.
-    Chosen(Box<Result<Launch, PythonError>>),
+    Chosen(Box<Result<Launch, String>>),
     /// A checkpoint waits, or did not come that far.
     Frozen {
         exec: ExecId,
@@ -91,6 +92,7 @@ impl Session {
                 wish.python = before.python;
                 wish.kernel = before.kernel;
             }
+            wish.memory_max = wish.memory_max.or(before.memory_max);
             if wish.env.is_empty() {
                 wish.env = before.env;
             }
@@ -100,10 +102,13 @@ impl Session {
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
+                // The manager's word with this process alone.
+                .filter(|(name, _)| name != "NOTIFY_SOCKET")
                 .collect();
         }
         self.store_launch(&wish, None);
         self.kernel = KernelSlot::Choosing { restart };
+        let (memory_max, standing) = (wish.memory_max, self.place.standing.clone());
         let wish = Wish {
             python: wish.python,
             kernel: wish.kernel,
@@ -117,7 +122,12 @@ impl Session {
         std::thread::spawn(move || {
             let progress = events.clone();
             let mut tell = |line: &str| drop(progress.send(LaunchEvent::Progress(line.to_owned())));
-            let chosen = python::choose(&wish, &envs, &mut tell);
+            let chosen = python::choose(&wish, &envs, &mut tell)
+                .map_err(|err| err.to_string())
+                .and_then(|launch| {
+                    memory_max.map_or(Ok(()), |bytes| limit_memory(&standing, bytes))?;
+                    Ok(launch)
+                });
             drop(events.send(LaunchEvent::Chosen(Box::new(chosen))));
         });
     }
@@ -127,6 +137,36 @@ impl Session {
         files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
             .map(|stored| stored.wish.env)
             .unwrap_or_default()
+    }
+
+    /// How much memory the session is to have, in bytes.
+    pub(super) fn memory_max(&self) -> Option<u64> {
+        files::read_json::<LaunchFile>(&self.place.dir.join("launch.json"))
+            .ok()?
+            .wish
+            .memory_max
+    }
+
+    /// Notes a limit for the next kernel, and says that the one that runs has another.
+    pub(super) fn limit_later(&mut self, bytes: u64) {
+        let file = self.place.dir.join("launch.json");
+        let stored = files::read_json::<LaunchFile>(&file);
+        match stored {
+            Ok(stored) if stored.wish.memory_max == Some(bytes) => {}
+            Ok(mut stored) => {
+                stored.wish.memory_max = Some(bytes);
+                self.store_launch(&stored.wish, stored.launch.as_ref());
+                self.notice(
+                    "the session's kernel runs already: the limit of memory applies from its next start on (tithon restart)",
+                );
+            }
+            Err(err) => {
+                tracing::warn!("failed to note a limit of memory: {err}");
+                self.notice(
+                    "the session's kernel runs already, and its limit of memory stays as it is",
+                );
+            }
+        }
     }
 
     fn store_launch(&self, wish: &LaunchWish, launch: Option<&Launch>) {
@@ -157,7 +197,7 @@ impl Session {
                 let KernelSlot::Choosing { restart } = self.kernel else {
                     return;
                 };
-                let launched = chosen.map_err(|err| err.to_string()).and_then(|launch| {
+                let launched = chosen.and_then(|launch| {
                     self.launch(launch, restart)
                         .map_err(|err| format!("the kernel cannot be started: {err}"))
                 });
@@ -197,6 +237,7 @@ impl Session {
             workdir: &self.place.workdir,
             dir: &self.place.dir,
             log: &log,
+            leaf: self.place.leaf().as_ref(),
         })?;
         tracing::info!(pid = process.pid(), why = launch.why, "started a kernel");
         let signer = Signer::new(&connection.key, self.identity());
@@ -307,7 +348,7 @@ impl Session {
             KernelProcess::adopt(&self.place.dir).map_err(|err| failed("its process", &err))?
         else {
             // Also a kernel whose worker died before it could note it.
-            process::sweep(&self.place.dir).await;
+            process::sweep(&self.place.dir, self.place.leaf().as_ref()).await;
             self.open_remains();
             return Ok(());
         };

@@ -66,6 +66,7 @@ use crate::{
     kernel::{numbering::Numbering, words::KernelLog},
     settings::Settings,
     sidecar::Sidecar,
+    standing::{Group, Leaf, Standing},
     widgets::WidgetMirror,
 };
 
@@ -100,6 +101,17 @@ pub(crate) struct Place {
     pub key: SessionKey,
     /// Where its kernel runs.
     pub workdir: PathBuf,
+    /// How its worker was started.
+    pub standing: Standing,
+    /// The control group that is its own, if one is.
+    pub group: Option<Group>,
+}
+
+impl Place {
+    /// The kernel's leaf.
+    pub(crate) fn leaf(&self) -> Option<Leaf> {
+        self.group.as_ref().map(Group::kernel)
+    }
 }
 
 /// Why a worker ends.

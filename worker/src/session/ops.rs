@@ -32,6 +32,13 @@ impl Session {
         if launch.is_some() {
             self.noticing.insert(client);
         }
+        let limit = launch.as_ref().and_then(|wish| wish.memory_max);
+        if let Some(bytes) = limit
+            && !matches!(op, Op::RestartKernel)
+            && self.kernel.running().is_some()
+        {
+            self.limit_later(bytes);
+        }
         if self.ending == Some(Ending::Retired)
             || self.kernel.running().is_some_and(Kernel::is_last)
         {

@@ -14,10 +14,18 @@ use tokio::{process::Command, time::timeout};
 
 /// How long a tool may take. Starting the supervisor is the longest: its unit allows it 30 s.
 const TOOL_WITHIN: Duration = Duration::from_secs(60);
+/// How long a manager may take over what costs it milliseconds, before it counts as lost.
+const AT_ONCE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The exit code of a worker that cannot begin: to start it again at once would not help.
+pub const NOT_STARTED: u8 = 78;
+
+/// Where a manager listens for its tools, below the user's runtime directory.
+const MANAGER: &str = "systemd/private";
 
 /// Why systemd is not there or does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SystemdError {
+pub enum SystemdError {
     /// systemd is not installed.
     #[error("{0} cannot be run: {1}")]
     NoTool(&'static str, io::Error),
@@ -34,10 +42,11 @@ pub(crate) enum SystemdError {
 
 /// A user manager that answered.
 #[derive(Debug)]
-pub(crate) struct Systemd {
+pub struct Systemd {
     runtime: Option<PathBuf>,
+    within: Duration,
     /// The version as it states it itself, `252.38-1~deb12u1`.
-    pub(crate) version: String,
+    pub version: String,
 }
 
 impl Systemd {
@@ -45,9 +54,10 @@ impl Systemd {
     ///
     /// # Errors
     /// [`SystemdError::NoTool`] or [`SystemdError::NoManager`] when there is none.
-    pub(crate) async fn find() -> Result<Self, SystemdError> {
+    pub async fn find() -> Result<Self, SystemdError> {
         let mut systemd = Self {
             runtime: runtime_directory(),
+            within: TOOL_WITHIN,
             version: String::new(),
         };
         systemd.version = match systemd.show(None, "Version").await {
@@ -57,11 +67,37 @@ impl Systemd {
         Ok(systemd)
     }
 
+    /// The manager of this user if its socket is there. It was not asked anything yet, so it may be
+    /// dead; questions to it have a bound of seconds, and its version is not known.
+    ///
+    /// # Errors
+    /// [`SystemdError::NoManager`] where there is no socket.
+    pub fn at_hand() -> Result<Self, SystemdError> {
+        let runtime = runtime_directory();
+        let directory = runtime
+            .clone()
+            .or_else(|| env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from));
+        match directory {
+            Some(directory) if directory.join(MANAGER).exists() => Ok(Self {
+                runtime,
+                within: AT_ONCE_WITHIN,
+                version: String::new(),
+            }),
+            Some(directory) => Err(SystemdError::NoManager(format!(
+                "there is no {}",
+                directory.join(MANAGER).display()
+            ))),
+            None => Err(SystemdError::NoManager(
+                "there is no runtime directory".to_owned(),
+            )),
+        }
+    }
+
     /// `systemctl --user` with these arguments; what it printed, without the last newline.
     ///
     /// # Errors
     /// When it fails.
-    pub(crate) async fn ctl(&self, arguments: &[&str]) -> Result<String, SystemdError> {
+    pub async fn ctl(&self, arguments: &[&str]) -> Result<String, SystemdError> {
         let mut all = vec!["--user"];
         all.extend(arguments);
         self.tool("systemctl", &all).await
@@ -71,11 +107,7 @@ impl Systemd {
     ///
     /// # Errors
     /// When the manager does not answer.
-    pub(crate) async fn show(
-        &self,
-        unit: Option<&str>,
-        property: &str,
-    ) -> Result<String, SystemdError> {
+    pub async fn show(&self, unit: Option<&str>, property: &str) -> Result<String, SystemdError> {
         let mut arguments = vec!["show", "--value", "--property", property];
         arguments.extend(unit);
         self.ctl(&arguments).await
@@ -85,7 +117,7 @@ impl Systemd {
     ///
     /// # Errors
     /// When the manager does not answer.
-    pub(crate) async fn main_pid(&self, unit: &str) -> Result<Option<i32>, SystemdError> {
+    pub async fn main_pid(&self, unit: &str) -> Result<Option<i32>, SystemdError> {
         let pid = self.show(Some(unit), "MainPID").await?;
         Ok(pid.parse().ok().filter(|pid| *pid != 0))
     }
@@ -94,7 +126,7 @@ impl Systemd {
     ///
     /// # Errors
     /// When logind does not answer.
-    pub(crate) async fn lingers(&self) -> Result<bool, SystemdError> {
+    pub async fn lingers(&self) -> Result<bool, SystemdError> {
         let me = rustix::process::getuid().as_raw().to_string();
         let arguments = ["show-user", &me, "--value", "--property", "Linger"];
         Ok(self.tool("loginctl", &arguments).await? == "yes")
@@ -104,29 +136,37 @@ impl Systemd {
     ///
     /// # Errors
     /// When logind refuses.
-    pub(crate) async fn enable_linger(&self) -> Result<(), SystemdError> {
+    pub async fn enable_linger(&self) -> Result<(), SystemdError> {
         let arguments = ["--no-ask-password", "enable-linger"];
         self.tool("loginctl", &arguments).await.map(drop)
     }
 
-    async fn tool(&self, name: &'static str, arguments: &[&str]) -> Result<String, SystemdError> {
+    /// One of systemd's tools, to be run as this user against this manager; killed when dropped.
+    pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(name);
         command
-            .args(arguments)
             .stdin(Stdio::null())
             .env("SYSTEMD_PAGER", "")
             .env("SYSTEMD_COLORS", "0")
             .env("LC_ALL", "C.UTF-8")
+            // What a manager says to and hears from this process alone.
+            .env_remove("NOTIFY_SOCKET")
             .kill_on_drop(true);
         if let Some(runtime) = &self.runtime {
             command.env("XDG_RUNTIME_DIR", runtime);
         }
+        command
+    }
+
+    async fn tool(&self, name: &'static str, arguments: &[&str]) -> Result<String, SystemdError> {
+        let mut command = self.command(name);
+        command.args(arguments);
         let spelt = || format!("{name} {}", arguments.join(" "));
-        let output = timeout(TOOL_WITHIN, command.output())
+        let output = timeout(self.within, command.output())
             .await
             .map_err(|_| SystemdError::Slow {
                 command: spelt(),
-                within: TOOL_WITHIN,
+                within: self.within,
             })?
             .map_err(|source| SystemdError::NoTool(name, source))?;
         if output.status.success() {
@@ -151,7 +191,7 @@ fn runtime_directory() -> Option<PathBuf> {
 
 /// Whether systemd keeps its promise of lingering: 255 ends user managers despite it, and so did
 /// 256 before 256.3.
-pub(crate) fn keeps_lingering(version: &str) -> bool {
+pub fn keeps_lingering(version: &str) -> bool {
     let mut numbers = version
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse::<u32>().unwrap_or(0));
@@ -167,7 +207,7 @@ fn line(output: &[u8]) -> String {
 }
 
 /// The pid that the supervisor of a home announced.
-pub(crate) fn announced(pid_file: &Path) -> Option<i32> {
+pub fn announced(pid_file: &Path) -> Option<i32> {
     std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()
 }
 
