@@ -134,6 +134,15 @@ fn a_session_goes_on_by_itself_if_that_is_wished() {
     assert_eq!(told.done(&crash)["status"], "error");
     assert_eq!(told.done(&after)["status"], "ok", "{told:?}");
     assert_eq!(told.stdout(&after), "42\n");
+    // What was told last before the end is there, and a kernel that died while it was off comes back too.
+    home.tithon(&["checkpoints", "--auto-restore", "off"]).ok();
+    let flood = "for i in range(3000): print(i)\nimport os; os._exit(3)";
+    let exec_id = client.execute("default", flood);
+    let told = client.until_done(&exec_id);
+    assert_eq!(told.stdout(&exec_id).lines().count(), 3000);
+    assert_eq!(home.tithon(&["run", "-c", "x"]).code, 4);
+    home.tithon(&["checkpoints", "--auto-restore", "on"]).ok();
+    assert_eq!(run(&home, "x"), "41\n");
 }
 
 #[test]
@@ -157,6 +166,22 @@ fn checkpoints_outlive_worker_and_kernel_and_end_with_their_session() {
     home.tithon(&["kill", "--session", "default"]).ok();
     assert!(!is_alive(first) && !is_alive(second));
     assert_eq!(home.tithon(&["restore"]).code, 2);
+}
+
+#[test]
+fn a_kernel_is_not_given_up_for_a_checkpoint_that_is_gone() {
+    let home = home();
+    run(&home, "x = 1");
+    let frozen = taken(&home, "e1");
+    run(&home, "x = 2");
+    home.kill(frozen);
+    let told = home.tithon(&["restore", "--to", "e1"]);
+    assert_eq!(told.code, 2, "{told:?}");
+    assert!(
+        told.stderr.contains("the checkpoint after e1 has ended"),
+        "{told:?}"
+    );
+    assert_eq!(run(&home, "x"), "2\n");
 }
 
 #[test]

@@ -110,6 +110,8 @@ pub(super) struct Checkpoints {
     epoch: u64,
     /// One is becoming the kernel.
     pub(super) waking: bool,
+    /// The last restore came to nothing: none is tried until a person asks.
+    pub(super) failed: bool,
 }
 
 impl Checkpoints {
@@ -140,6 +142,7 @@ impl Checkpoints {
             together: 0,
             epoch: 0,
             waking: false,
+            failed: false,
         }
     }
 

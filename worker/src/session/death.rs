@@ -100,7 +100,7 @@ impl Session {
 
     fn failure_row(&mut self, exec: ExecId, reason: &str, mut traceback: Vec<String>) {
         traceback.push(match self.way_back() {
-            Some(exec) if self.checkpoints.restores_by_itself() => {
+            Some(exec) if self.checkpoints.restores_by_itself() && !self.checkpoints.failed => {
                 format!("The session goes on from its state after {exec}.")
             }
             Some(exec) => format!(

@@ -72,6 +72,7 @@ impl Session {
         let pid = kernel.process.pid();
         let evidence = self.evidence(&kernel);
         let started = kernel.ready || kernel.reattached;
+        self.checkpoints.failed |= kernel.restored.is_some();
         let (restart, log_start) = (kernel.restart, kernel.log_start);
         self.kernel = KernelSlot::Dead { pid };
         self.remove_endpoints();

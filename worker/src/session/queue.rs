@@ -234,6 +234,10 @@ impl Session {
             if !self.queue.is_empty() && !self.foreign.is_empty() {
                 return self.wait_for_others();
             }
+            // One that nobody waited for, or was told to go on by itself only when it was dead.
+            if dead && !self.queue.is_empty() && self.restore_by_itself() {
+                return;
+            }
             let Some(next) = self.queue.pop_front() else {
                 return;
             };

@@ -57,6 +57,11 @@ impl Session {
             Ok(exec) => exec,
             Err(message) => return self.frame(client, &Frame::Error { message: &message }),
         };
+        // Proved to answer before the kernel is given up for it.
+        if let Err(message) = self.check_checkpoint(exec).await {
+            return self.frame(client, &Frame::Error { message: &message });
+        }
+        self.checkpoints.failed = false;
         self.orphan_all();
         let restored = Restored {
             exec,
@@ -88,6 +93,20 @@ impl Session {
         }
     }
 
+    async fn check_checkpoint(&self, exec: ExecId) -> Result<(), String> {
+        let socket = self.place.home.checkpoint_socket(&self.place.key, exec);
+        let expected = self.checkpoints.get(exec).map(|known| &known.process);
+        match checkpoint::find(&socket, Duration::ZERO).await {
+            Ok(found) if Some(&found) == expected => Ok(()),
+            Ok(_) => Err(format!(
+                "another process is where the checkpoint after {exec} was"
+            )),
+            Err(err) => Err(format!(
+                "the checkpoint after {exec} does not answer: {err}"
+            )),
+        }
+    }
+
     /// Whether an earlier state is about to be the kernel's.
     pub(super) fn is_being_restored(&self) -> bool {
         self.checkpoints.waking
@@ -99,7 +118,7 @@ impl Session {
 
     /// Goes on from the newest checkpoint after the kernel died, if that is wished; says whether it does.
     pub(super) fn restore_by_itself(&mut self) -> bool {
-        if !self.checkpoints.restores_by_itself() {
+        if !self.checkpoints.restores_by_itself() || self.checkpoints.failed {
             return false;
         }
         let Some(exec) = self.way_back() else {
@@ -195,6 +214,7 @@ impl Session {
     }
 
     fn waking_failed(&mut self, client: ClientId, restored: Restored, err: &io::Error) {
+        self.checkpoints.failed = true;
         let reason = format!(
             "the checkpoint after {} cannot be restored: {err}",
             restored.exec
@@ -224,6 +244,7 @@ impl Session {
         }));
         self.lifecycle.lost_state = lost_state;
         self.open_widgets(mirror);
+        self.checkpoints.failed = false;
         self.checkpoints.line_ends_at(restored.exec);
         self.store_checkpoints();
         self.comms.may_be_incomplete();
