@@ -19,13 +19,15 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Command, JournalEvent, Retained, StoredFold, Transaction, outage, read, retention::Pass, wire,
-    write,
+    Change, Command, JournalEvent, Retained, StoredFold, Transaction, outage, read,
+    retention::Pass, wire, write,
 };
 use crate::artifacts::NewFile;
 
 /// How much output a power loss may take back.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// The name in `meta` of when output was last put on the disk for its own sake, in unix seconds.
+const SYNCED_AT: &str = "synced_at";
 /// How long a failed commit waits before it is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// SQLite's own needs are modest and its depth is bounded by our few statements.
@@ -200,12 +202,20 @@ impl Keeper {
         self.tell(JournalEvent::Retained(progress));
     }
 
-    /// Puts earlier commits on the disk: a commit with `synchronous = FULL` syncs the whole log.
+    /// Puts earlier commits on the disk: a commit with `synchronous = FULL` syncs the whole log. If it
+    /// changes anything: SQLite leaves alone what is written as it was, and then there is nothing to sync.
     fn sync(&mut self) {
         if self.unsynced.take().is_none() {
             return;
         }
-        if let Err(err) = self.attempt(&Transaction::default(), true) {
+        let mark = Transaction {
+            changes: vec![Change::Meta {
+                key: SYNCED_AT,
+                value: wire::now().to_string(),
+            }],
+            ..Transaction::default()
+        };
+        if let Err(err) = self.attempt(&mark, true) {
             tracing::warn!("failed to sync the journal: {err}");
             self.unsynced = Some(Instant::now());
         }
