@@ -150,6 +150,29 @@ fn followers_miss_no_line_of_logs_that_begin_anew() {
     }
 }
 
+/// Every log was kept open, so that a home with a few hundred sessions had none to show.
+#[test]
+fn a_home_has_more_sessions_than_a_process_may_have_files() {
+    let home = Home::empty();
+    home.paths().prepare().unwrap();
+    for n in 0..600 {
+        let dir = home.paths().sessions().join(format!("s{n}"));
+        fs::create_dir(&dir).unwrap();
+        let meta = format!(r#"{{"session_id": "s{n}", "workdir": "/"}}"#);
+        fs::write(dir.join("meta.json"), meta).unwrap();
+        let line = "2026-11-25 16:30:01,042 tithon.worker.run INFO a life\n";
+        fs::write(logs::worker(&dir), line).unwrap();
+        fs::write(logs::kernel(&dir), "a word\n").unwrap();
+    }
+    let limited = "ulimit -n 128; exec \"$0\" logs --json";
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", limited, env!("CARGO_BIN_EXE_tithon")])
+        .env("TITHON_HOME", home.root());
+    let said = harness::Running::start(command, b"").finish().ok();
+    assert_eq!(said.lines().count(), 1200);
+}
+
 #[test]
 fn nothing_of_the_users_is_in_a_log() {
     let mut home = Home::empty();

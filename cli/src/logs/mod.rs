@@ -6,7 +6,7 @@
 mod origin;
 mod tail;
 
-use std::{io, path::PathBuf, rc::Rc};
+use std::{collections::HashSet, io, path::PathBuf, rc::Rc};
 
 use jiff::{Timestamp, tz::TimeZone};
 use tithon_ipc::{files::Meta, logs, paths::Home};
@@ -54,7 +54,7 @@ pub(crate) struct Logs {
     home: Home,
     zone: TimeZone,
     origins: Vec<Origin>,
-    directories: Vec<PathBuf>,
+    directories: HashSet<PathBuf>,
     only: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Logs {
             home: home.clone(),
             zone: TimeZone::system(),
             origins: vec![supervisor],
-            directories: Vec::new(),
+            directories: HashSet::new(),
             only: only.map(str::to_owned),
         };
         logs.discover();
@@ -96,7 +96,7 @@ impl Logs {
             let kernel = Origin::new(Speaker::Kernel, logs::kernel(&dir));
             let worker = Origin::new(Speaker::Worker(Box::new(kernel)), logs::worker(&dir));
             self.origins.push(worker.of(session));
-            self.directories.push(dir);
+            self.directories.insert(dir);
         }
     }
 

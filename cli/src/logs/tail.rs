@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use tithon_ipc::logs;
@@ -27,14 +28,27 @@ pub(super) struct Tail {
     /// How much of each file is read at most, from its end.
     newest: u64,
     open: Option<Open>,
+    /// Between two calls: a home has more sessions than a process may have files.
+    closed: Option<Place>,
 }
 
 struct Open {
     file: File,
-    id: (u64, u64),
+    place: Place,
+}
+
+/// How far a file was read.
+struct Place {
+    id: Identity,
     /// What was read of a line whose end has not come yet, and where it begins.
     line: Vec<u8>,
     offset: u64,
+}
+
+impl Place {
+    fn read_to(&self) -> u64 {
+        self.offset + self.line.len() as u64
+    }
 }
 
 impl Tail {
@@ -43,6 +57,7 @@ impl Tail {
             path,
             newest,
             open: None,
+            closed: None,
         }
     }
 
@@ -51,9 +66,20 @@ impl Tail {
     /// # Errors
     /// When a file that is there cannot be read.
     pub(super) fn read(&mut self, tell: &mut dyn FnMut(Found<'_>)) -> io::Result<()> {
-        if self.open.is_none() {
-            self.open = self.oldest()?;
-        }
+        self.open = match self.closed.take() {
+            Some(place) if self.is_unchanged(&place) => {
+                self.closed = Some(place);
+                return Ok(());
+            }
+            Some(place) => self.reopen(place)?,
+            None => self.oldest()?,
+        };
+        let read = self.read_on(tell);
+        self.closed = self.open.take().map(|open| open.place);
+        read
+    }
+
+    fn read_on(&mut self, tell: &mut dyn FnMut(Found<'_>)) -> io::Result<()> {
         while let Some(open) = &mut self.open {
             open.read(tell)?;
             let Some(next) = self.next()? else {
@@ -66,6 +92,26 @@ impl Tail {
             }
         }
         Ok(())
+    }
+
+    fn is_unchanged(&self, place: &Place) -> bool {
+        fs::metadata(&self.path)
+            .is_ok_and(|found| id(&found) == place.id && found.len() == place.read_to())
+    }
+
+    /// Goes on where it was, wherever that file is now.
+    fn reopen(&self, place: Place) -> io::Result<Option<Open>> {
+        for n in 0..=logs::OLDER {
+            if let Some(mut open) = Open::at(&logs::older(&self.path, n), u64::MAX)?
+                && open.place.id == place.id
+            {
+                open.file.seek(SeekFrom::Start(place.read_to()))?;
+                open.place = place;
+                return Ok(Some(open));
+            }
+        }
+        // Put aside so often that it is gone.
+        self.oldest()
     }
 
     /// The file after the one that is open, if that one was put aside.
@@ -90,7 +136,7 @@ impl Tail {
     fn age(&self) -> Option<usize> {
         let open = self.open.as_ref()?;
         (0..=logs::OLDER).find(|n| {
-            fs::metadata(logs::older(&self.path, *n)).is_ok_and(|found| id(&found) == open.id)
+            fs::metadata(logs::older(&self.path, *n)).is_ok_and(|found| id(&found) == open.place.id)
         })
     }
 
@@ -115,18 +161,19 @@ impl Open {
         let offset = file.seek(SeekFrom::Start(found.len().saturating_sub(newest)))?;
         Ok(Some(Self {
             file,
-            id: id(&found),
-            line: Vec::new(),
-            offset,
+            place: Place {
+                id: id(&found),
+                line: Vec::new(),
+                offset,
+            },
         }))
     }
 
     fn read(&mut self, tell: &mut dyn FnMut(Found<'_>)) -> io::Result<()> {
-        let read_to = self.offset + self.line.len() as u64;
-        if self.file.metadata()?.len() < read_to {
+        if self.file.metadata()?.len() < self.place.read_to() {
             // Somebody cut it short.
-            self.line.clear();
-            self.offset = self.file.seek(SeekFrom::Start(0))?;
+            self.place.line.clear();
+            self.place.offset = self.file.seek(SeekFrom::Start(0))?;
         }
         let mut chunk = [0; 1 << 16];
         loop {
@@ -135,8 +182,8 @@ impl Open {
                 return Ok(());
             }
             for part in chunk[..read].split_inclusive(|byte| *byte == b'\n') {
-                self.line.extend_from_slice(part);
-                if part.ends_with(b"\n") || self.line.len() >= LINE_MAX {
+                self.place.line.extend_from_slice(part);
+                if part.ends_with(b"\n") || self.place.line.len() >= LINE_MAX {
                     self.end(tell);
                 }
             }
@@ -145,21 +192,25 @@ impl Open {
 
     /// What was read is a line.
     fn end(&mut self, tell: &mut dyn FnMut(Found<'_>)) {
-        if self.line.is_empty() {
+        let place = &mut self.place;
+        if place.line.is_empty() {
             return;
         }
         tell(Found {
-            text: self.line.strip_suffix(b"\n").unwrap_or(&self.line),
-            inode: self.id.1,
-            offset: self.offset,
+            text: place.line.strip_suffix(b"\n").unwrap_or(&place.line),
+            inode: place.id.1,
+            offset: place.offset,
         });
-        self.offset += self.line.len() as u64;
-        self.line.clear();
+        place.offset += place.line.len() as u64;
+        place.line.clear();
     }
 }
 
-fn id(found: &fs::Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
+/// Device, inode, and when it was made: the inode of a file that is gone is soon another's.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn id(found: &fs::Metadata) -> Identity {
+    (found.dev(), found.ino(), found.created().ok())
 }
 
 #[cfg(test)]
