@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -70,6 +71,8 @@ def measure(arguments, python):
 
     about = machine.describe() | {"load before": machine.load(), "rounds": str(rounds)}
     results = Results()
+    # Whoever ends the run also ends what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
     try:
         for name in chosen:

@@ -95,6 +95,12 @@ pub struct StoredExecution {
     imported: bool,
 }
 
+/// The columns of [`StoredExecution::from_row`], by place: SQLite finds one by its name by comparing
+/// all of them, which was half of what a snapshot cost.
+const EXECUTION: &str = "SELECT seq, status, code, kernel_msg_id, allow_stdin, batch, stop_on_error,
+    submitted_by, cell_origin_uri, cell_range, cell_index, execution_count, cell_hash, started_at,
+    finished_at, imported, folded_json, fold_state FROM executions";
+
 impl StoredExecution {
     /// Whether another program asked the kernel for it: requests of ours are named so.
     pub fn is_foreign(&self) -> bool {
@@ -132,9 +138,9 @@ impl StoredExecution {
     }
 
     fn from_row(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
-        let uri: Option<String> = row.get("cell_origin_uri")?;
-        let range: Option<String> = row.get("cell_range")?;
-        let index: Option<i64> = row.get("cell_index")?;
+        let uri: Option<String> = row.get(8)?;
+        let range: Option<String> = row.get(9)?;
+        let index: Option<i64> = row.get(10)?;
         let origin = (uri.is_some() || range.is_some() || index.is_some()).then(|| {
             format!(
                 r#"{{"uri": {}, "range": {}, "index": {}}}"#,
@@ -143,32 +149,28 @@ impl StoredExecution {
                 json::to_string(&index)
             )
         });
-        let exec = ExecId(row.get::<_, i64>("seq")?.unsigned_abs());
+        let exec = ExecId(row.get::<_, i64>(0)?.unsigned_abs());
         Ok(Self {
             exec,
-            status: row.get("status")?,
-            code: row.get("code")?,
-            kernel_msg_id: row.get("kernel_msg_id")?,
-            allow_stdin: row
-                .get::<_, Option<bool>>("allow_stdin")?
-                .unwrap_or_default(),
+            status: row.get(1)?,
+            code: row.get(2)?,
+            kernel_msg_id: row.get(3)?,
+            allow_stdin: row.get::<_, Option<bool>>(4)?.unwrap_or_default(),
             batch: row
-                .get::<_, Option<i64>>("batch")?
+                .get::<_, Option<i64>>(5)?
                 .map_or(exec, |batch| ExecId(batch.unsigned_abs())),
-            stop_on_error: row
-                .get::<_, Option<bool>>("stop_on_error")?
-                .unwrap_or_default(),
-            fold: StoredFold {
-                outputs: row.get("folded_json")?,
-                state: row.get("fold_state")?,
-            },
-            execution_count: row.get("execution_count")?,
-            cell_hash: row.get("cell_hash")?,
-            submitted_by: row.get("submitted_by")?,
+            stop_on_error: row.get::<_, Option<bool>>(6)?.unwrap_or_default(),
+            submitted_by: row.get(7)?,
             origin,
-            started_at: row.get("started_at")?,
-            finished_at: row.get("finished_at")?,
-            imported: row.get::<_, Option<bool>>("imported")?.unwrap_or_default(),
+            execution_count: row.get(11)?,
+            cell_hash: row.get(12)?,
+            started_at: row.get(13)?,
+            finished_at: row.get(14)?,
+            imported: row.get::<_, Option<bool>>(15)?.unwrap_or_default(),
+            fold: StoredFold {
+                outputs: row.get(16)?,
+                state: row.get(17)?,
+            },
         })
     }
 }
@@ -306,7 +308,8 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             rows(
                 connection,
                 &format!(
-                    "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.input_request' ORDER BY msg_seq DESC LIMIT 1"
+                    "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('tithon.input_request', 'tithon.input_resolved')
+                     AND msg_type = 'tithon.input_request' ORDER BY msg_seq DESC LIMIT 1"
                 ),
                 running_since.unwrap_or(max_seq),
             )?
@@ -365,7 +368,7 @@ fn foreign_requests(connection: &Connection) -> rusqlite::Result<Vec<(String, Ex
     let mut found: Vec<_> = connection
         .prepare(
             "SELECT kernel_msg_id, seq FROM executions
-             WHERE kernel_msg_id NOT LIKE 'tithon-%' ORDER BY seq DESC LIMIT 1024",
+             WHERE substr(kernel_msg_id, 1, 7) <> 'tithon-' ORDER BY seq DESC LIMIT 1024",
         )?
         .query_map([], |row| {
             Ok((row.get(0)?, ExecId(row.get::<_, i64>(1)?.unsigned_abs())))
@@ -405,7 +408,7 @@ fn executions_where(
 ) -> rusqlite::Result<Vec<StoredExecution>> {
     connection
         .prepare_cached(&format!(
-            "SELECT * FROM executions WHERE {condition} ORDER BY seq"
+            "{EXECUTION} WHERE {condition} ORDER BY seq"
         ))?
         .query_map([], StoredExecution::from_row)?
         .collect()

@@ -35,10 +35,19 @@ CREATE TABLE IF NOT EXISTS traffic(
 CREATE TABLE IF NOT EXISTS displays(display_id TEXT PRIMARY KEY, exec_id TEXT) WITHOUT ROWID;
 ";
 
+/// What a worker goes on from is found without reading the history: each load's question has its rows.
 const INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS executions_in_order ON executions(seq);
 CREATE INDEX IF NOT EXISTS executions_open ON executions(seq) WHERE status IN ('queued', 'running');
+CREATE INDEX IF NOT EXISTS executions_imported ON executions(seq) WHERE imported = 1;
+CREATE INDEX IF NOT EXISTS executions_foreign ON executions(seq) WHERE substr(kernel_msg_id, 1, 7) <> 'tithon-';
 CREATE INDEX IF NOT EXISTS messages_kernel ON messages(msg_seq) WHERE msg_type = 'tithon.kernel';
+CREATE INDEX IF NOT EXISTS messages_started ON messages(msg_seq) WHERE msg_type = 'tithon.started';
+CREATE INDEX IF NOT EXISTS messages_status ON messages(msg_seq) WHERE msg_type = 'status';
+CREATE INDEX IF NOT EXISTS messages_prompts ON messages(msg_seq)
+    WHERE msg_type IN ('tithon.input_request', 'tithon.input_resolved');
+CREATE INDEX IF NOT EXISTS messages_comms ON messages(msg_seq)
+    WHERE msg_type IN ('comm_open', 'comm_msg', 'comm_close');
 ";
 
 /// Columns that a database of the Python program may lack.
