@@ -4,6 +4,7 @@
 //!
 //! Never code, output, keys or environment values: that is the callers' part, and the review's.
 
+mod clock;
 mod journal;
 pub(crate) mod line;
 mod rotated;
@@ -94,12 +95,7 @@ impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let words = Words::of(event);
         let level = *event.metadata().level();
-        let line = line::compose(
-            &jiff::Zoned::now(),
-            event.metadata().target(),
-            level,
-            &words,
-        );
+        let line = line::compose(&clock::now(), event.metadata().target(), level, &words);
         // A full disk, a closed terminal or a journal that is gone must not take the others away.
         if self.echo == Echo::Stderr {
             drop(io::stderr().write_all(line.as_bytes()));

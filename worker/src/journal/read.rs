@@ -97,7 +97,8 @@ pub struct StoredExecution {
 
 /// The columns of [`StoredExecution::from_row`], by place: SQLite finds one by its name by comparing
 /// all of them, which was half of what a snapshot cost.
-const EXECUTION: &str = "SELECT seq, status, code, kernel_msg_id, allow_stdin, batch, stop_on_error,
+const EXECUTION: &str =
+    "SELECT seq, status, code, kernel_msg_id, allow_stdin, batch, stop_on_error,
     submitted_by, cell_origin_uri, cell_range, cell_index, execution_count, cell_hash, started_at,
     finished_at, imported, folded_json, fold_state FROM executions";
 
@@ -209,6 +210,14 @@ const ROW: &str =
     "SELECT msg_seq, COALESCE(target_exec, exec_id), msg_type, content_json, ts FROM messages";
 
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+    // Within one transaction: else each of the questions below locks the database for itself.
+    let reading = connection.unchecked_transaction()?;
+    let loaded = load_from(&reading)?;
+    reading.finish()?;
+    Ok(loaded)
+}
+
+fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
     let meta: HashMap<String, String> = connection
         .prepare("SELECT key, value FROM meta")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -407,9 +416,7 @@ fn executions_where(
     condition: &str,
 ) -> rusqlite::Result<Vec<StoredExecution>> {
     connection
-        .prepare_cached(&format!(
-            "{EXECUTION} WHERE {condition} ORDER BY seq"
-        ))?
+        .prepare_cached(&format!("{EXECUTION} WHERE {condition} ORDER BY seq"))?
         .query_map([], StoredExecution::from_row)?
         .collect()
 }

@@ -100,8 +100,12 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     let connection = Connection::open_with_flags(path, flags)?;
     // Tools read while we write; they must not make a commit fail.
     connection.busy_timeout(Duration::from_secs(10))?;
-    // Only heeded before the first table: what retention deletes goes back to the file system.
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // What retention deletes goes back to the file system. Only heeded before the first table; later it
+    // would be a write, and two syncs, at every start of a worker.
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
