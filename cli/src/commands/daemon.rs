@@ -20,6 +20,7 @@ use tithon_supervisor::{Options, SupervisorError};
 ///
 /// Other commands start one by themselves; this one is for service managers.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tithon daemon --log-level DEBUG")]
 pub(crate) struct DaemonArgs {
     /// How much is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, value_name = "LEVEL", default_value = "INFO")]

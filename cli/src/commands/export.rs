@@ -14,6 +14,7 @@ use crate::{
 
 /// Turn a Python file and its outputs into a notebook
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tithon export lesson.py lesson.ipynb")]
 pub(crate) struct ExportArgs {
     /// The Python file, its cells marked by # %%
     #[arg(value_name = "SRC.py")]

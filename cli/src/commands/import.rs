@@ -14,6 +14,7 @@ use crate::{error::CliError, exit::Exit};
 
 /// Turn a notebook into a Python file whose cells begin with # %%
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tithon import lesson.ipynb lesson.py")]
 pub(crate) struct ImportArgs {
     /// The notebook
     #[arg(value_name = "SRC.ipynb")]

@@ -13,6 +13,7 @@ use crate::{
 
 /// Interrupt a session's running cell
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tithon interrupt\n  tithon interrupt --session lab")]
 pub(crate) struct InterruptArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]

@@ -13,6 +13,9 @@ use crate::{
 
 /// End a session's kernel; its history stays
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tithon kill --session lab        its history stays: tithon log --session lab"
+)]
 pub(crate) struct KillArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session)]

@@ -13,6 +13,9 @@ use crate::{
 
 /// Give a session a fresh kernel; its history stays
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tithon restart --session lab     variables go, the history stays"
+)]
 pub(crate) struct RestartArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]

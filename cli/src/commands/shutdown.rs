@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Stop the supervisor; kernels keep running
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tithon shutdown                  kernels go on; the next command finds them\n  tithon shutdown --kill-kernels"
+)]
 pub(crate) struct ShutdownArgs {
     /// End every kernel as well
     #[arg(long)]

@@ -8,6 +8,7 @@ use crate::{arguments::session, error::CliError, exit::Exit, link::Link};
 
 /// Print a session's status, or every session's, as JSON
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tithon status\n  tithon status --session lab")]
 pub(crate) struct StatusArgs {
     /// The session; without it, every session
     #[arg(long, value_name = "NAME", value_parser = session)]
