@@ -36,6 +36,9 @@ from tithon_safety import Surroundings
 
 # How long a library's fork handlers may take before the copy is given up.
 _FORK_PATIENCE = 5.0
+# How long nobody may come for a checkpoint before it ends itself, in seconds: its worker knows of it within
+# moments, or it was forked in the moment in which its session was ended, and nobody ever will.
+_UNCLAIMED = 60.0
 # Turns of the event loop in which it must come to rest.
 _TURNS = 50
 _OOM_VICTIM = 1000
@@ -196,8 +199,14 @@ class Checkpointer:
         with socket.socket(socket.AF_UNIX) as listener:
             _bind(listener, path)
             listener.listen(4)
+            listener.settimeout(_UNCLAIMED)
             while True:
-                connection, _ = listener.accept()
+                try:
+                    connection, _ = listener.accept()
+                except socket.timeout:
+                    os.unlink(path)
+                    os._exit(0)
+                listener.settimeout(None)
                 with connection:
                     order = _read_order(connection)
                     if order is None:
