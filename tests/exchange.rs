@@ -2,54 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "harness/python.rs"]
+mod python;
+
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use python::RICH;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The interpreter of an environment under `target/`, made on first use.
-fn python() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let requirements = root.join("tests/requirements-notebook.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap()
-        + &fs::read_to_string(root.join("tests/requirements.txt")).unwrap();
-    let venv = root.join("target/test-env/python-notebook");
-    fs::create_dir_all(venv.parent().unwrap()).unwrap();
-    let lock = File::create(venv.with_extension("lock")).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let stamp = venv.join("made-of.txt");
-    if !fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        succeeded(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&venv),
-        );
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-        ];
-        succeeded(
-            Command::new(venv.join("bin/python"))
-                .args(pip)
-                .arg(&requirements),
-        );
-        fs::write(stamp, wanted).unwrap();
-    }
-    venv.join("bin/python")
-}
 
 fn succeeded(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -77,7 +45,7 @@ impl Home {
         fs::create_dir(dir.path().join("work")).unwrap();
         Self {
             dir,
-            python: python(),
+            python: RICH.interpreter(),
         }
     }
 

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rig::{DEADLINE, Home, ask, connect, signal, snapshot, until};
+use rig::{DEADLINE, Home, ask, connect, python::BASH, signal, snapshot, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -301,13 +301,8 @@ async fn a_fork_does_not_print_what_its_parent_printed() {
 
 /// A home whose session has a bash kernel, which is read over zmq.
 async fn bash_home(transport: &str) -> (tempfile::TempDir, Home) {
-    let python = rig::venv(
-        "bash",
-        "tests/requirements-bash.txt",
-        &["-m", "bash_kernel.install", "--sys-prefix"],
-    );
     let scratch = tempfile::Builder::new().prefix("tl").tempdir().unwrap();
-    let home = Home::with_python(scratch.path(), false, &python);
+    let home = Home::with_kernels_of(scratch.path(), false, BASH);
     let ran = std::process::Command::new(env!("CARGO_BIN_EXE_tithon"))
         .args(["run", "--kernel", "bash", "-c", "echo hi"])
         .env("TITHON_HOME", home.root())

@@ -1,9 +1,6 @@
 //! A home of its own with a real supervisor, and the means to hurt what runs in it. Whatever carries the
 //! home in its environment ends with it.
 
-#[path = "../harness/python.rs"]
-mod python;
-
 use std::{
     fs::{self, File},
     io::Write as _,
@@ -12,6 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[path = "../harness/python.rs"]
+pub(crate) mod python;
+
+use python::{Environment, PYTHON};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -34,23 +35,23 @@ pub(crate) struct Home {
 impl Home {
     /// A home below `scratch` with a supervisor; on a small disk of its own if that is wanted and allowed.
     pub(crate) fn new(scratch: &Path, small_disk: bool) -> Self {
-        Self::make(scratch, small_disk, &python(), &[])
+        Self::make(scratch, small_disk, PYTHON, &[])
     }
 
     /// The same with more in the environment of everything that runs in it.
     pub(crate) fn with_environment(scratch: &Path, environment: &[(&str, &Path)]) -> Self {
-        Self::make(scratch, false, &python(), environment)
+        Self::make(scratch, false, PYTHON, environment)
     }
 
-    /// The same with another interpreter first on the path.
-    pub(crate) fn with_python(scratch: &Path, small_disk: bool, python: &Path) -> Self {
+    /// The same with the kernels of another environment.
+    pub(crate) fn with_kernels_of(scratch: &Path, small_disk: bool, python: Environment) -> Self {
         Self::make(scratch, small_disk, python, &[])
     }
 
     fn make(
         scratch: &Path,
         small_disk: bool,
-        python: &Path,
+        python: Environment,
         environment: &[(&str, &Path)],
     ) -> Self {
         fs::create_dir_all(scratch).unwrap();
@@ -62,11 +63,11 @@ impl Home {
             mount.arg(&disk).stderr(Stdio::null()).status()
         };
         let mounted = small_disk && mount().is_ok_and(|status| status.success());
-        let bin = python.parent().unwrap().display();
+        let programs = python.programs();
         let mut home = Self {
             scratch: scratch.to_owned(),
             root: disk.join("h"),
-            path: format!("{bin}:{}", std::env::var("PATH").unwrap()),
+            path: format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()),
             environment: environment
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -276,44 +277,4 @@ pub(crate) async fn ask(root: &Path, op: &Value, answer: &str) -> Value {
 /// The session as a client sees it that attaches now.
 pub(crate) async fn snapshot(root: &Path) -> Value {
     ask(root, &json!({"op": "attach"}), "snapshot").await
-}
-
-/// The interpreter that most tests share.
-pub(crate) fn python() -> PathBuf {
-    python::PYTHON.interpreter()
-}
-
-/// A venv under `target/` with what a requirements file lists, and a command run in it once.
-pub(crate) fn venv(name: &str, requirements: &str, then: &[&str]) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let wanted = fs::read_to_string(root.join(requirements)).unwrap();
-    let venv = root.join("target/test-env").join(name);
-    fs::create_dir_all(venv.parent().unwrap()).unwrap();
-    let lock = File::create(venv.with_extension("lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let python = venv.join("bin/python");
-    let stamp = venv.join("requirements.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return fs::canonicalize(venv).unwrap().join("bin/python");
-    }
-    eprintln!("making {} from {requirements}", venv.display());
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-r",
-        ])
-        .arg(root.join(requirements)));
-    if !then.is_empty() {
-        run(Command::new(&python).args(then));
-    }
-    fs::write(stamp, wanted).unwrap();
-    fs::canonicalize(venv).unwrap().join("bin/python")
 }

@@ -29,7 +29,7 @@ pub(crate) use self::{
     journal::Journal,
     processes::{is_alive, private_memory},
     program::{Output, Running},
-    python::{IPYKERNEL_6, PYTHON},
+    python::{BASH, Environment, IPYKERNEL_6, PYTHON, RICH},
     transcript::Transcript,
 };
 

@@ -19,27 +19,46 @@ use rustix::fs::{FlockOperation, flock};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Environment {
     name: &'static str,
+    /// Everything in it, also what its packages need.
     requirements: &'static str,
+    /// What its interpreter runs once, to complete it.
+    then: &'static [&'static str],
 }
 
 /// The environment of nearly every test.
 pub(crate) const PYTHON: Environment = Environment {
     name: "python",
     requirements: "requirements.txt",
+    then: &[],
 };
 
 /// An environment with the older ipykernel that many people still have.
 pub(crate) const IPYKERNEL_6: Environment = Environment {
     name: "python-ipykernel6",
     requirements: "requirements-ipykernel6.txt",
+    then: &[],
+};
+
+/// The usual kernel with widgets, plots and tables, and other Jupyter programs.
+pub(crate) const RICH: Environment = Environment {
+    name: "python-rich",
+    requirements: "requirements-rich.txt",
+    then: &[],
+};
+
+/// A kernel of another language, installed as the kernelspec `bash`.
+pub(crate) const BASH: Environment = Environment {
+    name: "bash",
+    requirements: "requirements-bash.txt",
+    then: &["-m", "bash_kernel.install", "--sys-prefix"],
 };
 
 impl Environment {
     /// Where the environment is; makes it if it is not there, or is of other requirements.
     pub(crate) fn root(self) -> PathBuf {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let requirements = repository.join("tests").join(self.requirements);
-        let wanted = fs::read_to_string(&requirements).unwrap();
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let requirements = tests.join(self.requirements);
+        let wanted = whole(&requirements);
         let environments = target().join("test-env");
         fs::create_dir_all(&environments).unwrap();
         let venv = environments.join(self.name);
@@ -66,6 +85,9 @@ impl Environment {
                 .args(["--disable-pip-version-check", "-r"])
                 .arg(&requirements),
         );
+        if !self.then.is_empty() {
+            finish(Command::new(venv.join("bin/python")).args(self.then));
+        }
         fs::write(receipt, wanted).unwrap();
         venv
     }
@@ -74,6 +96,21 @@ impl Environment {
     pub(crate) fn interpreter(self) -> PathBuf {
         self.root().join("bin/python")
     }
+
+    /// The directory of its programs.
+    pub(crate) fn programs(self) -> PathBuf {
+        self.root().join("bin")
+    }
+}
+
+/// A requirements file with those it includes.
+fn whole(requirements: &Path) -> String {
+    let text = fs::read_to_string(requirements).unwrap();
+    let lines = text.lines().map(|line| match line.strip_prefix("-r ") {
+        Some(included) => whole(&requirements.with_file_name(included)),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The build's directory, wherever cargo was told to put it.

@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -14,39 +13,10 @@ use tempfile::TempDir;
 use tithon_ipc::{client::Connection, naming, paths::Home as Paths};
 use tokio::runtime::Runtime;
 
+use crate::python::{Environment, RICH};
+
 /// How long anything may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The directory of programs of a venv under `target/`, made on first use.
-pub(crate) fn programs(requirements: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let wanted = fs::read_to_string(root.join("tests").join(requirements)).unwrap();
-    let venv = root
-        .join("target/test-env")
-        .join(requirements.trim_end_matches(".txt"));
-    fs::create_dir_all(venv.parent().unwrap()).unwrap();
-    let lock = File::create(venv.with_extension("lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let stamp = venv.join("made-from.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return venv.join("bin").canonicalize().unwrap();
-    }
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv));
-    run(Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(root.join("tests").join(requirements)));
-    fs::write(stamp, wanted).unwrap();
-    venv.join("bin").canonicalize().unwrap()
-}
-
-/// The environment most tests run kernels from.
-pub(crate) fn usual() -> &'static Path {
-    static USUAL: OnceLock<PathBuf> = OnceLock::new();
-    USUAL.get_or_init(|| programs("requirements-services.txt"))
-}
 
 /// A home with a supervisor.
 pub(crate) struct Home {
@@ -63,11 +33,11 @@ impl Home {
 
     /// A home whose supervisor, and so its workers, have these variables.
     pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
-        Self::among(usual(), variables)
+        Self::among(RICH, variables)
     }
 
-    /// A home whose kernels come from the given directory of programs.
-    pub(crate) fn among(programs: &Path, variables: &[(&str, &str)]) -> Self {
+    /// A home whose kernels come from another environment.
+    pub(crate) fn among(environment: Environment, variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("tsv")
             .tempdir_in("/tmp")
@@ -75,7 +45,7 @@ impl Home {
         let mut home = Self {
             dir,
             supervisor: None,
-            programs: programs.to_owned(),
+            programs: environment.programs(),
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Home, programs, shown, until, usual};
+use crate::{
+    harness::{Client, Home, shown, until},
+    python::{IPYKERNEL_6, RICH},
+};
 
 /// Runs lines of code in the session's kernel through `jupyter_client`, one request each, as a program would
 /// that knows nothing of Tithon. `---` at the end of its output says that the kernel has replied to all.
@@ -176,7 +179,7 @@ fn ours_wait_for_theirs_and_neither_runs_twice() {
 
 #[test]
 fn it_works_with_an_older_kernel_too() {
-    is_shown_and_attributed(&Home::among(&programs("requirements-ipykernel6.txt"), &[]));
+    is_shown_and_attributed(&Home::among(IPYKERNEL_6, &[]));
 }
 
 #[test]
@@ -189,7 +192,7 @@ fn theirs_are_shown_without_a_spool_too() {
     std::fs::create_dir_all(&spec).unwrap();
     let command = format!(
         "exec {} -m ipykernel_launcher -f \"$1\"",
-        usual().join("python").display()
+        RICH.programs().join("python").display()
     );
     std::fs::write(
         spec.join("kernel.json"),

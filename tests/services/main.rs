@@ -16,4 +16,6 @@ mod idle;
 mod jupyter;
 mod lifecycle;
 mod prompts;
+#[path = "../harness/python.rs"]
+mod python;
 mod questions;

@@ -3,7 +3,10 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Home, programs, signal, until};
+use crate::{
+    harness::{Client, Home, signal, until},
+    python::IPYKERNEL_6,
+};
 
 fn answered(home: &Home, client: &mut Client) {
     let (mut watcher, _) = home.attached();
@@ -69,7 +72,7 @@ fn a_busy_kernel_answers() {
 
 #[test]
 fn a_busy_older_kernel_answers() {
-    let home = Home::among(&programs("requirements-ipykernel6.txt"), &[]);
+    let home = Home::among(IPYKERNEL_6, &[]);
     let (mut client, _) = home.attached();
     answered(&home, &mut client);
 }
