@@ -219,6 +219,12 @@ impl Signer {
         )
     }
 
+    /// The message with its signature, for one that has been put together again.
+    pub fn signed(&self, mut message: Message) -> Message {
+        message.signature = self.signature(&message).into();
+        message
+    }
+
     /// Gives a message its header and signature.
     fn sealed(&self, msg_id: &str, msg_type: &str, mut message: Message) -> Message {
         let header = Header {

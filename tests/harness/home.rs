@@ -15,7 +15,7 @@ use tithon_ipc::{
     paths,
 };
 
-use super::{Client, Journal, Output, PYTHON, Running, processes, until};
+use super::{Client, Environment, Journal, Output, PYTHON, Running, processes, until};
 
 /// Variables that choose a Python or steer Tithon; what is left (proxies, package indexes) is the
 /// machine's.
@@ -42,6 +42,8 @@ const LOG_SHOWN: usize = 2000;
 pub(crate) struct Home {
     dir: TempDir,
     root: PathBuf,
+    /// Whose Python is first on PATH.
+    python: Environment,
     environment: Vec<(String, String)>,
     supervisor: Option<Child>,
 }
@@ -59,6 +61,7 @@ impl Home {
         Self {
             root,
             dir,
+            python: PYTHON,
             environment: Vec::new(),
             supervisor: None,
         }
@@ -79,6 +82,12 @@ impl Home {
         }
         home.start();
         home
+    }
+
+    /// Has kernels of another environment; only before anything is started.
+    pub(crate) fn with_python(mut self, python: Environment) -> Self {
+        self.python = python;
+        self
     }
 
     /// Uses another directory as TITHON_HOME; only before anything is started.
@@ -117,11 +126,13 @@ impl Home {
             }
         }
         let path = std::env::var("PATH").unwrap();
-        let environment = PYTHON.root();
         command
             .args(arguments)
             .current_dir(self.work())
-            .env("PATH", format!("{}/bin:{path}", environment.display()))
+            .env(
+                "PATH",
+                format!("{}:{path}", self.python.programs().display()),
+            )
             .env("HOME", self.dir.path())
             .env("TITHON_HOME", &self.root)
             // What a test leaves behind must not be a unit of whoever runs the tests.

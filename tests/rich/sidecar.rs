@@ -190,6 +190,16 @@ fn hostile_sidecars_are_refused_and_the_session_works() {
         assert_eq!(snapshot.unwrap()["executions"], json!([]), "{text:.60}");
         let status = client.ask(&json!({"op": "status", "session": uri}), "status_reply");
         assert!(status["sidecar_refused"].is_string(), "{status}");
+        // A client that can show it is told.
+        let mut person = home.client();
+        person.send(&json!({"op": "attach", "session": uri, "workdir": home.work(), "launch": {}}));
+        let notice = loop {
+            let frame = person.frame().unwrap();
+            if frame["op"] == "notice" {
+                break frame["message"].to_string();
+            }
+        };
+        assert!(notice.contains("are not shown"), "{notice}");
         assert_eq!(client.run(&uri, "print(6 * 7)"), "42\n");
         let done = written(&path, "42");
         assert_eq!(done["executions"].as_array().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Home, shown};
+use crate::harness::{Client, Home, kill, shown, until};
 
 /// A slider whose observer prints.
 const SLIDER: &str = "\
@@ -166,4 +166,109 @@ fn a_comm_that_is_not_there_is_refused_and_named() {
         ack["message"].as_str().unwrap().contains("not running"),
         "{ack}"
     );
+}
+
+/// A target whose comms say back what they hear, and print it. One write each: a `print` is two.
+const PARROT: &str = "\
+import sys
+from comm import get_comm_manager
+def opened(comm, msg):
+    def heard(msg):
+        sys.stdout.write('heard %s\\n' % msg['content']['data']['x'])
+        comm.send({'back': msg['content']['data'], 'method': 'update', 'state': {'msg_id': 'no area'}}, buffers=[b'\\x03\\x04'])
+    comm.on_msg(heard)
+    sys.stdout.write('opened\\n')
+get_comm_manager().register_target('parrot', opened)
+";
+
+fn say(x: i64) -> Value {
+    json!({"op": "comm_msg", "comm_id": "p1", "data": {"x": x}})
+}
+
+fn with_parrot() -> (Home, Client) {
+    let home = Home::new();
+    let (mut client, _) = home.attached();
+    client.run(PARROT);
+    let open = json!({"op": "comm_open", "comm_id": "p1", "target_name": "parrot"});
+    assert_eq!(client.ask(&open, "comm_ack")["ok"], true);
+    // ipykernel's thread for the shell channel complains of a message that comes before this is done.
+    client.printed("e1", "opened\n");
+    (home, client)
+}
+
+/// What is no widget's state is an event too, and changes neither mirror nor folds, although it looks like a claim.
+#[test]
+fn comms_of_other_targets_are_events() {
+    let (home, mut client) = with_parrot();
+    assert_eq!(client.ask(&say(1), "comm_ack")["ok"], true);
+    let back = client.find("the answer", |frame| {
+        frame["payload"]["data"]["back"]["x"] == 1
+    });
+    assert_eq!(
+        (&back["kind"], &back["exec_id"]),
+        (&json!("widget"), &Value::Null)
+    );
+    assert_eq!(back["payload"]["_buffers_b64"], json!(["AwQ="]));
+    client.printed("e1", "heard 1\n");
+    client.run("print('not in an area')");
+    let events = |client: &Client| {
+        let widgets = client.seen.iter().filter(|frame| frame["kind"] == "widget");
+        widgets.cloned().collect::<Vec<_>>()
+    };
+    let kinds: Vec<_> = events(&client)
+        .iter()
+        .map(|event| event["payload"]["msg_type"].clone())
+        .collect();
+    assert_eq!(kinds, ["comm_open", "comm_msg", "comm_msg"]);
+    let mut resumed = home.client();
+    resumed.attach(1);
+    assert_eq!(events(&resumed), events(&client));
+    home.replace_worker();
+    let (_, snapshot) = home.attached();
+    assert_eq!(snapshot["widgets"]["state"], json!({}));
+    let states = [shown(&snapshot, "e1"), shown(&snapshot, "e2")]
+        .map(|cell| cell["fold_state"]["owners"].clone());
+    assert_eq!(states, [json!([null]), json!([null])], "{:#?}", client.seen);
+}
+
+/// The journal says what the kernel has taken up. What it has not, and the spool does not have either, died with the
+/// worker between commit and send; here a message that was sent is made into one that was not.
+#[test]
+fn a_message_that_died_with_its_worker_is_sent_by_the_next() {
+    let (mut home, mut client) = with_parrot();
+    for x in 1..=2 {
+        assert_eq!(client.ask(&say(x), "comm_ack")["ok"], true);
+        client.printed("e1", &format!("heard {x}\n"));
+    }
+    let journal = home.session().join("journal.db");
+    let open = || rusqlite::Connection::open(&journal).unwrap();
+    let last = "SELECT max(msg_seq) FROM messages WHERE instr(content_json, 'tithon_from')";
+    let is_heard = format!("SELECT value = ({last}) FROM meta WHERE key = 'comms_heard'");
+    until("the kernel's word that it heard the last message", || {
+        open()
+            .query_row(&is_heard, [], |row| row.get::<_, bool>(0))
+            .unwrap()
+            .then_some(())
+    });
+    home.kill_supervisor();
+    kill(home.worker_pid());
+    open()
+        .execute_batch(&format!(
+            "UPDATE meta SET value = ({last}) - 1 WHERE key = 'comms_heard';
+             UPDATE messages SET content_json = replace(content_json, '\"x\": 2', '\"x\": 4') WHERE msg_seq = ({last});"
+        ))
+        .unwrap();
+    home.start(&[]);
+    let (mut client, _) = home.attached();
+    // One that is sent meanwhile comes behind it.
+    assert_eq!(client.ask(&say(3), "comm_ack")["ok"], true);
+    client.printed("e1", "heard 3\n");
+    let text = || shown(&home.attached().1, "e1")["outputs"][0]["text"].clone();
+    let all = "opened\nheard 1\nheard 2\nheard 4\nheard 3\n";
+    assert_eq!(text(), all);
+    // And once only.
+    home.replace_worker();
+    let (mut client, _) = home.attached();
+    client.run("None");
+    assert_eq!(text(), all);
 }

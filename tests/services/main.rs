@@ -19,3 +19,4 @@ mod prompts;
 #[path = "../harness/python.rs"]
 mod python;
 mod questions;
+mod threads;

@@ -6,7 +6,7 @@
 mod forward;
 mod socket;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use socket::{Socket, WriteError};
 use tithon_ipc::{
@@ -233,8 +233,7 @@ impl Client {
                 ))
             }
             Parsed::Call(call) if self.is_ours(&call) => {
-                self.ask(call.op, call.binding.launch, call.binding.workdir)
-                    .await
+                self.ask(call.op, call.binding.launch).await
             }
             Parsed::Call(call) => {
                 let reply = forward::to_supervisor(&self.door.home, text).await;
@@ -256,18 +255,12 @@ impl Client {
         }
     }
 
-    async fn ask(
-        &mut self,
-        op: Op,
-        launch: Option<LaunchWish>,
-        workdir: Option<PathBuf>,
-    ) -> Result<(), End> {
+    async fn ask(&mut self, op: Op, launch: Option<LaunchWish>) -> Result<(), End> {
         self.in_flight += 1;
         let command = Command::Op {
             client: self.id,
             op,
             launch,
-            workdir,
         };
         self.door
             .commands

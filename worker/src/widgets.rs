@@ -28,6 +28,8 @@ pub struct WidgetsError(#[from] serde_json::Error);
 #[derive(Debug, Default)]
 pub struct WidgetMirror {
     models: BTreeMap<Box<str>, Model>,
+    /// Models that came with shared outputs, which show them: of no kernel, and none's end ends them.
+    shared: BTreeMap<Box<str>, Model>,
 }
 
 impl WidgetMirror {
@@ -44,6 +46,7 @@ impl WidgetMirror {
             .map(|(Text(comm_id), model)| (comm_id.into(), Model::restore(&model)));
         Ok(Self {
             models: models.collect(),
+            shared: BTreeMap::new(),
         })
     }
 
@@ -92,7 +95,12 @@ impl WidgetMirror {
         }
     }
 
-    /// Forgets all models: their kernel is gone.
+    /// Takes the place of the models that came with shared outputs.
+    pub fn share(&mut self, shared: Self) {
+        self.shared = shared.models;
+    }
+
+    /// Forgets all models of a kernel that is gone.
     pub fn reset(&mut self) {
         self.models.clear();
     }
@@ -127,13 +135,25 @@ impl WidgetMirror {
             .collect()
     }
 
-    /// Number of living models.
+    /// Number of models, shared ones included.
     pub fn len(&self) -> usize {
-        self.models.len()
+        self.all().count()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.models.is_empty()
+        self.len() == 0
+    }
+
+    /// All models; a kernel's stands before a shared one of the same name.
+    fn all(&self) -> impl Iterator<Item = (&str, &Model)> {
+        let shared = self
+            .shared
+            .iter()
+            .filter(|(comm_id, _)| !self.models.contains_key(*comm_id));
+        self.models
+            .iter()
+            .chain(shared)
+            .map(|(comm_id, model)| (&**comm_id, model))
     }
 
     /// All models in the form `application/vnd.jupyter.widget-state+json`, version 2.0.
@@ -143,7 +163,7 @@ impl WidgetMirror {
         widgets.raw("version_major", 2);
         widgets.raw("version_minor", 0);
         let mut state = Object::open(widgets.key("state"));
-        for (comm_id, model) in &self.models {
+        for (comm_id, model) in self.all() {
             model.push(state.key(comm_id));
         }
         state.close();

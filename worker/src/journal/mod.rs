@@ -42,6 +42,10 @@ pub const PROMPT_OPEN: &str = "prompt_open";
 pub const GREETED: &str = "spool_greeted";
 /// The name in `meta` of the checkpoints that are kept, and of the wishes for them.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// The name in `meta` of the seq of the last comm message of a client that the kernel has taken up.
+pub const HEARD: &str = "comms_heard";
+/// The name in `meta` of when the session began, in unix seconds.
+pub const CREATED: &str = "created_at";
 
 /// The name in `meta` of the last `execute_reply`: the execution and what it said, in JSON.
 pub const REPLY: &str = "execute_reply";

@@ -7,10 +7,13 @@ use tithon_ipc::{
     client::Event,
     ids::{ExecId, Seq},
     json,
+    jupyter::Message,
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{EventFrame, LoadedArtifacts, StoredFold, artifacts};
+use super::{
+    EventFrame, HEARD, LoadedArtifacts, Rebuilt, StoredFold, artifacts, rebuild, schema::STATELESS,
+};
 
 /// What a session goes on from.
 #[derive(Debug, Default)]
@@ -53,6 +56,10 @@ pub struct Loaded {
     pub comms_after: Seq,
     /// Comm rows since then, in order.
     pub comms: Vec<StoredRow>,
+    /// Comm messages of clients that the kernel is not known to have taken up, in order, unsigned.
+    pub unheard: Vec<(Seq, Message)>,
+    /// When the session began: the time of its first row.
+    pub began: Option<f64>,
     /// The artifacts, and what shows them.
     pub artifacts: LoadedArtifacts,
     /// Bytes of code, content and folds.
@@ -330,10 +337,20 @@ fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
     let comms = rows(
         connection,
         &format!(
-            "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close') ORDER BY msg_seq"
+            "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close')
+                AND NOT {STATELESS} ORDER BY msg_seq"
         ),
         comms_after,
     )?;
+    let heard = number(&meta, HEARD);
+    let began = connection
+        .query_row(
+            "SELECT ts FROM messages ORDER BY msg_seq LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?
+        .flatten();
     Ok(Loaded {
         max_seq,
         last_exec,
@@ -356,7 +373,27 @@ fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
         comms_after,
         unanswered,
         comms,
+        unheard: unheard(connection, comms_after.max(heard))?,
+        began,
     })
+}
+
+/// What clients said to comms after a seq.
+fn unheard(connection: &Connection, after: Seq) -> rusqlite::Result<Vec<(Seq, Message)>> {
+    let mut select = connection.prepare(
+        "SELECT msg_seq, wire, content_json, ts FROM messages
+         WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close') AND exec_id IS NULL
+            AND wire IS NOT NULL AND instr(content_json, '\"tithon_from\": \"client\"') ORDER BY msg_seq",
+    )?;
+    let mut rows = select.query([after])?;
+    let mut unheard = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (wire, content) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_bytes()?);
+        let (Rebuilt::Exact(message) | Rebuilt::Referring(message)) =
+            rebuild(connection, wire, content, row.get(3)?, |_, _| None)?;
+        unheard.push((row.get(0)?, message));
+    }
+    Ok(unheard)
 }
 
 /// The seq of an execution's `tithon.started`; 0 if that is gone.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 use tithon_ipc::ids::{ExecId, Seq};
 
-use super::{wire, write::meta};
+use super::{schema::STATELESS, wire, write::meta};
 
 /// Rows looked at in one step.
 const ROWS: u32 = 1000;
@@ -87,6 +87,8 @@ struct Candidate {
     bytes: i64,
     ts: f64,
     wired: bool,
+    /// Whether no state follows from it.
+    stateless: bool,
 }
 
 impl Pass {
@@ -209,7 +211,9 @@ impl Pass {
             | "execute_result"
             | "error"
             | "clear_output" => true,
-            "comm_open" | "comm_msg" | "comm_close" => row.seq < self.widgets_after,
+            "comm_open" | "comm_msg" | "comm_close" => {
+                row.stateless || row.seq < self.widgets_after
+            }
             _ => false,
         }
     }
@@ -327,18 +331,23 @@ fn is_full(rows: usize) -> bool {
 }
 
 fn candidates(open: &Connection, after: Seq, through: Seq) -> rusqlite::Result<Vec<Candidate>> {
-    open.prepare_cached(
-        "SELECT msg_seq, COALESCE(target_exec, exec_id), msg_type, octet_length(content_json), ts, wire IS NOT NULL
+    open.prepare_cached(&format!(
+        "SELECT msg_seq, COALESCE(target_exec, exec_id), msg_type, octet_length(content_json), ts,
+            wire IS NOT NULL, {STATELESS}
          FROM messages WHERE msg_seq > ?1 AND msg_seq <= ?2 ORDER BY msg_seq LIMIT ?3",
-    )?
+    ))?
     .query_map(params![after, through, ROWS], |row| {
         Ok(Candidate {
             seq: row.get(0)?,
-            exec: row.get::<_, Option<String>>(1)?.as_deref().and_then(ExecId::parse),
+            exec: row
+                .get::<_, Option<String>>(1)?
+                .as_deref()
+                .and_then(ExecId::parse),
             msg_type: row.get(2)?,
             bytes: row.get::<_, Option<i64>>(3)?.unwrap_or(0),
             ts: row.get::<_, Option<f64>>(4)?.unwrap_or(0.0),
             wired: row.get(5)?,
+            stateless: row.get(6)?,
         })
     })?
     .collect()

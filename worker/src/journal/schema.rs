@@ -201,3 +201,7 @@ fn add_column(connection: &Connection, table: &str, column: &str) -> rusqlite::R
     }
     connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))
 }
+
+/// Of a row of `messages`: that it is a comm message which changes no widget's state, such as a button's click.
+pub(super) const STATELESS: &str = "(msg_type = 'comm_msg' AND exec_id IS NULL AND json_valid(content_json)
+    AND COALESCE(json_extract(content_json, '$.data.method'), '') NOT IN ('update', 'echo_update'))";

@@ -26,7 +26,7 @@ pub const SITE: &str = "TITHON_SITE";
 const ENTRY: &str = "ipykernel_launcher.py";
 
 /// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
     ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
     (
@@ -36,6 +36,10 @@ const FILES: [(&str, &str); 7] = [
     (
         "tithon_revive.py",
         include_str!("launcher/tithon_revive.py"),
+    ),
+    (
+        "tithon_requests.py",
+        include_str!("launcher/tithon_requests.py"),
     ),
     (
         "tithon_checkpoint.py",

@@ -1,11 +1,11 @@
 //! The way back for widgets: a client's comm messages, to the kernel, the mirror and the other clients.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::json;
 use tithon_ipc::{
     client::{Comm, CommKind, Frame},
-    ids::ExecId,
+    ids::{ExecId, Seq},
     jupyter::Message,
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Channel, Row, StoredRow, now},
+    journal::{Change, Channel, HEARD, Row, StoredRow, now},
     widgets::journaled_content,
 };
 
@@ -31,17 +31,52 @@ pub(super) struct Comms {
     incomplete: bool,
     /// How many messages were sent.
     sent: u64,
+    /// Clients' messages, by seq and `msg_id`, that the kernel has not begun to take up.
+    unheard: VecDeque<(Seq, String)>,
+    /// Those among them that cannot be sent yet, because an earlier worker may have died before it sent its own.
+    held: VecDeque<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    msg_id: String,
+    message: Message,
+    /// Whether an earlier worker may have sent it.
+    of_predecessor: bool,
 }
 
 impl Comms {
     /// Takes up what the journal holds of the current kernel's comms.
-    pub(super) fn restore(&mut self, rows: &[StoredRow]) {
+    pub(super) fn restore(&mut self, rows: &[StoredRow], unheard: Vec<(Seq, Message)>) {
         for row in rows.iter().filter(|row| row.msg_type == "comm_open") {
             if let Some((comm_id, exec)) = comm_id(&row.content).zip(row.exec) {
                 self.owners.insert(comm_id, exec);
             }
         }
         self.incomplete = true;
+        for (seq, message) in unheard {
+            let Ok(msg_id) = message
+                .header_view()
+                .map(|header| header.msg_id.into_owned())
+            else {
+                continue;
+            };
+            self.unheard.push_back((seq, msg_id.clone()));
+            self.held.push_back(Held {
+                msg_id,
+                message,
+                of_predecessor: true,
+            });
+        }
+    }
+
+    /// The kernel has begun to take up a message, and so all before it; returns the seq of a client's.
+    fn heard(&mut self, msg_id: &str) -> Option<Seq> {
+        let at = self.unheard.iter().position(|(_, id)| id == msg_id)?;
+        for (_, id) in self.unheard.iter().take(at + 1) {
+            self.held.retain(|held| held.msg_id != *id);
+        }
+        self.unheard.drain(..=at).next_back().map(|(seq, _)| seq)
     }
 
     /// The kernel may have other comms than those it was heard of.
@@ -78,7 +113,8 @@ impl Comms {
     }
 }
 
-fn comm_id(content: &str) -> Option<String> {
+/// The comm that a message's content is about.
+pub(super) fn comm_id(content: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Named {
         comm_id: String,
@@ -107,8 +143,9 @@ impl Session {
             return;
         };
         let message = kernel.signer.comm(&msg_id, comm);
-        self.journal_comm(comm, &message);
-        self.after_commit(Effect::Send(Channel::Shell, Box::new(message)));
+        let seq = self.journal_comm(comm, &message);
+        self.comms.unheard.push_back((seq, msg_id));
+        self.after_commit(Effect::Comm(Box::new(message)));
         let ack = Frame::CommAck {
             ok: true,
             comm_id: &comm.comm_id,
@@ -137,17 +174,14 @@ impl Session {
         }
     }
 
-    /// A widget's message becomes an event of all clients, marked as a client's; others are only kept.
-    fn journal_comm(&mut self, comm: &Comm, message: &Message) {
+    /// A client's message becomes an event of all clients, marked as one's.
+    fn journal_comm(&mut self, comm: &Comm, message: &Message) -> Seq {
         let msg_type = comm.kind.msg_type();
         let content = message.content_text().unwrap_or("{}");
         let accepted = self
             .widgets
             .accepts_and_apply(msg_type, content, &message.buffers);
         self.comms.note(msg_type, content, None, accepted);
-        if !accepted {
-            return self.keep(Channel::Shell, message.clone());
-        }
         let mut journaled = journaled_content(content, &message.buffers).into_owned();
         journaled.pop();
         journaled.push_str(r#", "tithon_from": "client"}"#);
@@ -161,7 +195,48 @@ impl Session {
             ts: now(),
             message: Some(Box::new(message.clone())),
             images: Vec::new(),
-        });
+        })
+    }
+
+    /// Sends a journaled message, or has it wait: messages arrive in the order of their acks.
+    pub(super) fn send_comm(&mut self, message: Message) {
+        if self.comms.held.is_empty() {
+            return self.send(Channel::Shell, message);
+        }
+        if let Ok(header) = message.header_view() {
+            let msg_id = header.msg_id.into_owned();
+            self.comms.held.push_back(Held {
+                msg_id,
+                message,
+                of_predecessor: false,
+            });
+        }
+    }
+
+    /// The kernel is busy with a request: what a client said has arrived.
+    pub(super) fn comm_heard(&mut self, msg_id: &str) {
+        if let Some(seq) = self.comms.heard(msg_id) {
+            self.change(Change::Meta {
+                key: HEARD,
+                value: seq.to_string(),
+            });
+        }
+    }
+
+    /// The kernel has nothing before it. What an earlier worker journaled, and the kernel's spool does not have, was
+    /// never sent; of a kernel without a spool nobody knows, and twice would be worse than not at all.
+    pub(super) fn repeat_comms(&mut self) {
+        let Some(kernel) = self.kernel.running() else {
+            return;
+        };
+        let recorded = kernel.records_everything();
+        for held in std::mem::take(&mut self.comms.held) {
+            if recorded || !held.of_predecessor {
+                kernel
+                    .channels
+                    .send(Channel::Shell, kernel.signer.signed(held.message));
+            }
+        }
     }
 
     /// Asks the kernel of an earlier worker which comms it has.

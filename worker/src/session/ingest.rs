@@ -9,7 +9,7 @@ use tithon_ipc::{
 };
 
 use super::{
-    Session,
+    Session, comms,
     kernel::Kernel,
     questions::Questions,
     queue::{Prompt, SignOfLife},
@@ -42,21 +42,26 @@ impl Session {
                     && message
                         .header_view()
                         .is_ok_and(|header| SPOOLED.contains(&&*header.msg_type)) => {}
-            Ok(message) => self.message(channel, message),
+            Ok(message) => self.message(channel, message, None),
             Err(err) => tracing::debug!("ignored frames on {}: {err}", channel.name()),
         }
     }
 
-    /// Takes in one message.
-    pub(super) fn kernel_messages(&mut self, channel: Channel, frames: Vec<Bytes>) {
+    /// Takes in one message; `starter` is the request it is for where that is not the one it names.
+    pub(super) fn kernel_messages(
+        &mut self,
+        channel: Channel,
+        frames: Vec<Bytes>,
+        starter: Option<&str>,
+    ) {
         match Message::from_frames(frames) {
-            Ok(message) => self.message(channel, message),
+            Ok(message) => self.message(channel, message, starter),
             // ipykernel's XPUB may deliver a bare subscription frame; it says nothing to us.
             Err(err) => tracing::debug!("ignored frames on {}: {err}", channel.name()),
         }
     }
 
-    fn message(&mut self, channel: Channel, message: Message) {
+    fn message(&mut self, channel: Channel, message: Message, starter: Option<&str>) {
         let msg_type = match message.header_view() {
             Ok(header) => header.msg_type.into_owned(),
             Err(err) => {
@@ -69,7 +74,16 @@ impl Session {
         };
         // A copy of few bytes, behind which the message can be moved.
         let parent_header = message.parent_header.clone();
-        let parent = ParentView::of(&parent_header);
+        let parent = match starter {
+            // Only its id is known. Of the two kinds of request that run code it is taken for the one whose own
+            // messages are not all its execution's.
+            Some(starter) => ParentView {
+                msg_id: starter.into(),
+                msg_type: "comm_msg".into(),
+                ..ParentView::default()
+            },
+            None => ParentView::of(&parent_header),
+        };
         if Questions::is_one(&parent.msg_id) {
             return self.about_question(channel, &msg_type, &parent, message);
         }
@@ -186,13 +200,14 @@ impl Session {
             && tells
             && let Some(kernel) = self.kernel.running_mut()
         {
-            if status.execution_state == "busy"
-                && exec.is_none()
-                && parent.msg_type == "execute_request"
-            {
-                self.requests.began(&parent.msg_id);
-            }
+            let busy = status.execution_state == "busy";
             kernel.execution_state = status.execution_state;
+            if busy && exec.is_none() {
+                match &*parent.msg_type {
+                    "execute_request" => self.requests.began(&parent.msg_id),
+                    _ => self.comm_heard(&parent.msg_id),
+                }
+            }
         }
         if message.content.windows(6).any(|word| word == b"\"idle\"")
             && self
@@ -250,18 +265,18 @@ impl Session {
             "comm_open" | "comm_msg" | "comm_close" => self.shown_for(&parent.msg_id, ""),
             _ => exec,
         };
-        let accepted = message.content_text().is_some_and(|content| {
-            let accepted = self
-                .widgets
-                .accepts_and_apply(msg_type, content, &message.buffers);
-            self.comms.note(msg_type, content, exec, accepted);
-            accepted
-        });
-        if accepted {
-            self.event(exec, None, msg_type, message);
-        } else {
-            self.keep(Channel::Iopub, message);
-        }
+        let Some(content) = message
+            .content_text()
+            .filter(|content| comms::comm_id(content).is_some())
+        else {
+            return self.keep(Channel::Iopub, message);
+        };
+        let accepted = self
+            .widgets
+            .accepts_and_apply(msg_type, content, &message.buffers);
+        self.comms.note(msg_type, content, exec, accepted);
+        // What is no widget's state is of no execution: it must touch no fold, ours or a client's.
+        self.event(exec.filter(|_| accepted), None, msg_type, message);
     }
 
     /// Journals a kernel message as an event.

@@ -62,7 +62,7 @@ use crate::{
     artifacts::Artifacts,
     client::{Answer, ClientId, Link},
     feed::Feed,
-    journal::{Journal, JournalEvent, Loaded, NUMBERING, Transaction},
+    journal::{CREATED, Journal, JournalEvent, Loaded, NUMBERING, Transaction},
     kernel::{numbering::Numbering, words::KernelLog},
     settings::Settings,
     sidecar::Sidecar,
@@ -80,7 +80,6 @@ pub(crate) enum Command {
         client: ClientId,
         op: Op,
         launch: Option<LaunchWish>,
-        workdir: Option<PathBuf>,
     },
     /// A client is gone.
     Gone(ClientId),
@@ -229,6 +228,12 @@ impl Session {
             .get(NUMBERING)
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
+        let created = loaded
+            .meta
+            .get(CREATED)
+            .and_then(|text| text.parse().ok())
+            .or(loaded.began)
+            .unwrap_or_else(crate::journal::now);
         let publication = Publication::of(Sidecar::of(&place.id, &place.workdir), &loaded);
         let mut session = Self {
             journal,
@@ -274,7 +279,7 @@ impl Session {
             waiting: Vec::new(),
             snapshots: HashMap::new(),
             last_ticket: 0,
-            created: crate::journal::now(),
+            created,
             last_touch: Instant::now(),
             idle_look_due: Instant::now() + settings.idle_poll,
             settings,
@@ -348,12 +353,7 @@ impl Session {
                     self.ending.get_or_insert(Ending::Unused);
                 }
             }
-            Command::Op {
-                client,
-                op,
-                launch,
-                workdir,
-            } => self.op(client, op, launch, workdir).await,
+            Command::Op { client, op, launch } => self.op(client, op, launch).await,
             Command::Control(request, reply) => self.control(request, reply).await,
         }
     }

@@ -1,7 +1,5 @@
 //! What clients ask of the session, one hop from here to each answer.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Clear, Frame, LaunchWish, Op},
@@ -21,13 +19,7 @@ use crate::{
 };
 
 impl Session {
-    pub(super) async fn op(
-        &mut self,
-        client: ClientId,
-        op: Op,
-        launch: Option<LaunchWish>,
-        _workdir: Option<PathBuf>,
-    ) {
+    pub(super) async fn op(&mut self, client: ClientId, op: Op, launch: Option<LaunchWish>) {
         self.last_touch = Instant::now();
         if launch.is_some() {
             self.noticing.insert(client);
@@ -106,6 +98,7 @@ impl Session {
         match op {
             Op::Attach { last_seen_seq } | Op::Observe { last_seen_seq } => {
                 self.attach(client, last_seen_seq);
+                self.say_refused(client);
             }
             Op::Submit(submission) => self.submit(client, submission),
             Op::InputReply { value } => self.input_reply(client, &value),

@@ -470,6 +470,7 @@ impl Session {
     /// kernel is known to be free.
     pub(super) fn kernel_is_free(&mut self) {
         self.others_are_done();
+        self.repeat_comms();
         let Some(running) = self
             .running
             .as_mut()

@@ -4,8 +4,10 @@ use tithon_ipc::ids::{ExecId, sha256_hex};
 
 use super::{Session, store::Effect};
 use crate::{
+    client::{Answer, ClientId},
     journal::{Change, Loaded, StoredExecution, StoredFold},
     sidecar::{Import, Sidecar, text_of},
+    widgets::WidgetMirror,
 };
 
 /// The name under which the digest of the last sidecar that was read or written is kept in `meta`.
@@ -63,10 +65,7 @@ impl Session {
     /// Takes up the sidecar that came with the project, if the session has no history of its own;
     /// says whether it did.
     pub(super) fn import_sidecar(&mut self, loaded: &Loaded) -> bool {
-        // Widgets of a kernel that was replaced are gone, as its own are.
-        if loaded.imported > 0 && loaded.comms_after == 0 {
-            self.restore_imported_widgets(loaded.meta.get(WIDGETS).map(String::as_str));
-        }
+        self.share_widgets(loaded.meta.get(WIDGETS).map(String::as_str));
         if loaded.meta.get(STALE).is_some_and(|stale| stale == "1") {
             self.share();
         }
@@ -129,7 +128,7 @@ impl Session {
             });
         }
         self.executions = self.last_exec;
-        self.restore_imported_widgets(import.widgets.as_deref());
+        self.share_widgets(import.widgets.as_deref());
         for (key, value) in [
             (DIGEST, digest),
             (WIDGETS, import.widgets.unwrap_or_default()),
@@ -138,13 +137,27 @@ impl Session {
         }
     }
 
-    fn restore_imported_widgets(&mut self, widgets: Option<&str>) {
-        let Some(widgets) = widgets.filter(|widgets| !widgets.is_empty()) else {
-            return;
-        };
-        match crate::widgets::WidgetMirror::restore(widgets) {
-            Ok(mirror) => self.widgets = mirror,
+    /// Shows the widgets that imported executions show.
+    fn share_widgets(&mut self, widgets: Option<&str>) {
+        let widgets = widgets.filter(|widgets| !widgets.is_empty());
+        let shared = widgets.map(WidgetMirror::restore).transpose();
+        match shared {
+            Ok(shared) => self.widgets.share(shared.unwrap_or_default()),
             Err(err) => tracing::warn!("failed to take up shared widgets: {err}"),
+        }
+    }
+
+    /// Why shared outputs were refused, for a client that has come.
+    pub(super) fn say_refused(&mut self, client: ClientId) {
+        let refused = self
+            .publication
+            .as_ref()
+            .and_then(|publication| publication.refused.as_ref());
+        if let Some(reason) = refused.filter(|_| self.noticing.contains(&client)) {
+            let message =
+                format!("the outputs that came with this project are not shown: {reason}");
+            let text = tithon_ipc::client::Frame::Notice { message: &message }.to_text();
+            self.answer(client, Answer::Extra(text.into()));
         }
     }
 

@@ -338,10 +338,13 @@ impl Session {
 
     fn record(&mut self, record: Record) {
         match record {
-            Record::Iopub(frames) => self.kernel_messages(Channel::Iopub, frames),
-            Record::Reply(frames) => self.kernel_messages(Channel::Shell, frames),
-            Record::Control(frames) => self.kernel_messages(Channel::Control, frames),
-            Record::StdinRequest(frames) => self.kernel_messages(Channel::Stdin, frames),
+            Record::Iopub(frames) => self.kernel_messages(Channel::Iopub, frames, None),
+            Record::IopubFor(request, frames) => {
+                self.kernel_messages(Channel::Iopub, frames, Some(&request));
+            }
+            Record::Reply(frames) => self.kernel_messages(Channel::Shell, frames, None),
+            Record::Control(frames) => self.kernel_messages(Channel::Control, frames, None),
+            Record::StdinRequest(frames) => self.kernel_messages(Channel::Stdin, frames, None),
             Record::StdinEnd(StdinOutcome::Answered | StdinOutcome::Abandoned) => {
                 if let Some(running) = &mut self.running {
                     running.unanswered = None;

@@ -14,8 +14,8 @@ use crate::{
     client::{Answer, ClientId},
     fold::Fold,
     journal::{
-        Change, Channel, Content, EventFrame, JournalEvent, Loaded, NUMBERING, Row, StoredFold,
-        StoredRow, Traffic, Transaction, now,
+        CREATED, Change, Channel, Content, EventFrame, JournalEvent, Loaded, NUMBERING, Row,
+        StoredFold, StoredRow, Traffic, Transaction, now,
     },
     kernel::spool::SpoolPosition,
 };
@@ -27,8 +27,10 @@ pub(super) enum Effect {
     Answer(ClientId, Answer),
     /// Send the cell to the kernel: its start is journaled.
     Execute(ExecId),
-    /// Send a message to the kernel: the answer of a prompt, or a client's comm.
+    /// Send a message to the kernel: the answer of a prompt.
     Send(Channel, Box<Message>),
+    /// Send a client's comm message to the kernel, behind those that are still to be repeated.
+    Comm(Box<Message>),
     /// Read the executions for a client's snapshot.
     Snapshot(u64),
     /// Let go of what the spool holds before this position.
@@ -127,7 +129,14 @@ impl Session {
         for row in &loaded.comms {
             self.widgets.replay(&row.msg_type, &row.content);
         }
-        self.comms.restore(&loaded.comms);
+        self.comms
+            .restore(&loaded.comms, std::mem::take(&mut loaded.unheard));
+        if !loaded.meta.contains_key(CREATED) {
+            self.change(Change::Meta {
+                key: CREATED,
+                value: self.created.to_string(),
+            });
+        }
         self.requests.restore(
             std::mem::take(&mut loaded.foreign_requests),
             loaded.last_started_exec,
@@ -301,6 +310,7 @@ impl Session {
                 Effect::Answer(client, answer) => self.answer(client, answer),
                 Effect::Execute(exec) => self.send_execute(exec),
                 Effect::Send(channel, message) => self.send(channel, *message),
+                Effect::Comm(message) => self.send_comm(*message),
                 Effect::Snapshot(ticket) => self.journal.snapshot(ticket),
                 Effect::Release(position) => self.release_spool(&position),
                 Effect::Reclaim(ids) => self.reclaim_now(ids),

@@ -29,12 +29,14 @@ from traitlets import default
 from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
+import tithon_requests
 from tithon_checkpoint import Checkpointer, open_descriptors
 from tithon_fd import FdFile
 from tithon_revive import Infrastructure
 from tithon_spool import (
     CONTROL,
     FLAG_FD,
+    FLAG_FOR,
     FLAG_STDERR,
     HELLO,
     IOPUB,
@@ -122,7 +124,11 @@ class SpooledIOPubThread(IOPubThread):
 
     def send_multipart(self, msg, *args, **kwargs):
         if not getattr(_derived, "sending", False):
-            self.spool.put(IOPUB, msg)
+            request = tithon_requests.starter_of(msg)
+            if request is None:
+                self.spool.put(IOPUB, msg)
+            else:
+                self.spool.put(IOPUB, [request.encode(), *msg], FLAG_FOR)
             while self._flushes_owed:
                 try:
                     self.schedule(self._flushes_owed.pop()._flush)
@@ -148,7 +154,7 @@ class SpooledOutStream(OutStream):
 
     def write(self, string):
         if isinstance(string, str) and string and self.pub_thread is not None:
-            self.spool.text(self._flags, self.parent_header.get("msg_id", ""), string)
+            self.spool.text(self._flags, tithon_requests.starter(self), string)
         return super().write(string)
 
     def flush(self):
@@ -356,6 +362,7 @@ def install(spool):
     for hooked in (SpooledIOPubThread, SpooledOutStream, SpooledSession, SpooledKernelApp):
         hooked.spool = spool
     kernelapp.IOPubThread = SpooledIOPubThread
+    tithon_requests.install(kernelbase.Kernel)
     kernelbase.Kernel._input_request = _spooled_input_request(spool, kernelbase.Kernel._input_request)
     _write_crashes_to(os.path.join(spool.directory, CRASH_LOG))
     os.register_at_fork(after_in_child=_forget_streams_in_child)

@@ -28,7 +28,9 @@ where it ends. Other files in the directory are not part of it.
              +24      body: one frame as it is; of several, first the length of each (4 bytes), then all
 
     type            frames                                               aux, flags
-     1 IOPUB        a message as given to zmq                            -
+     1 IOPUB        a message as given to zmq                            flags: 4 the first frame is not the
+                                                                         message's but the msg_id of the
+                                                                         request it is for
      2 REPLY        an execute_reply as given to zmq                     -
      3 STDIN_REQ    an input_request as given to zmq                     -
      4 STDIN_END    "answered" or "abandoned"                            -
@@ -59,7 +61,7 @@ from typing import NamedTuple
 
 MAGIC = b"TSPL0001"
 IOPUB, REPLY, STDIN_REQ, STDIN_END, RAW, HELLO, BYE, SEAL, GAP, CONTROL, PARENT = range(1, 12)
-FLAG_STDERR, FLAG_FD = 1, 2
+FLAG_STDERR, FLAG_FD, FLAG_FOR = 1, 2, 4
 
 _SEGMENT = struct.Struct("<8s16sQQQIII")  # without its crc
 _HEADER_SIZE = _SEGMENT.size + 4
@@ -179,12 +181,12 @@ class Spool:
 
     # -- what the hooks call
 
-    def put(self, kind, frames):
+    def put(self, kind, frames, flags=0):
         """Append a message."""
         if not self.active:
             return
         frames = [frame if type(frame) is bytes else _raw_memory(frame) for frame in frames]
-        self._submit(_Entry(kind, 0, "", frames, sum(map(len, frames))))
+        self._submit(_Entry(kind, flags, "", frames, sum(map(len, frames))))
 
     def text(self, flags, parent, text):
         """Append what was written to stdout or stderr."""

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::format::{FLAG_FD, FLAG_STDERR, RecordHeader, frames, kind, u64_at};
+use super::format::{FLAG_FD, FLAG_FOR, FLAG_STDERR, RecordHeader, frames, kind, u64_at};
 use super::utf8::decode;
 use super::{FdProgress, HelloInfo, Record, StdinOutcome, StreamName, StreamRecord};
 
@@ -52,6 +52,14 @@ impl Batch {
     pub(super) fn message(&mut self, header: RecordHeader, body: &[u8]) -> Result<(), Malformed> {
         let message = || frames(header.frames, body).ok_or(Malformed);
         let record = match header.kind {
+            kind::IOPUB if header.flags & FLAG_FOR != 0 => {
+                let mut frames = message()?;
+                if frames.is_empty() {
+                    return Err(Malformed);
+                }
+                let request = String::from_utf8(frames.remove(0).into()).map_err(|_| Malformed)?;
+                Record::IopubFor(request, frames)
+            }
             kind::IOPUB => Record::Iopub(message()?),
             kind::REPLY => Record::Reply(message()?),
             kind::CONTROL => Record::Control(message()?),

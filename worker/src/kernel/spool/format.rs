@@ -17,6 +17,7 @@ const MAX_BODY: usize = 1 << 30;
 
 pub(super) const FLAG_STDERR: u8 = 1;
 pub(super) const FLAG_FD: u8 = 2;
+pub(super) const FLAG_FOR: u8 = 4;
 
 /// Record types.
 pub(super) mod kind {

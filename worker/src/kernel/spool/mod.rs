@@ -53,6 +53,9 @@ pub struct SpoolPosition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     Iopub(Vec<Bytes>),
+    /// A message that a thread or task of an earlier request sent while another was the newest: the `msg_id` of the
+    /// one it is for, and its frames, which name the other.
+    IopubFor(String, Vec<Bytes>),
     /// An `execute_reply`.
     Reply(Vec<Bytes>),
     /// A `shutdown_reply`.

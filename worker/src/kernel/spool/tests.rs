@@ -105,6 +105,7 @@ fn said(records: &[Record]) -> String {
     let text = |record: &Record| match record {
         Record::Stream(stream) => format!("{}:{} ", stream.parent, stream.text),
         Record::Iopub(frames) => format!("iopub{} ", frames.len()),
+        Record::IopubFor(request, frames) => format!("iopub{} for {request} ", frames.len()),
         Record::Hole { from, to, writes } => format!("hole({},{writes:?}) ", to - from),
         Record::Gap { writes, bytes } => format!("gap({writes},{bytes}) "),
         other => format!("{other:?} "),
