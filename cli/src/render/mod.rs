@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod log;
+pub(crate) mod markdown;
 pub(crate) mod notice;
 pub(crate) mod output;
 pub(crate) mod picture;

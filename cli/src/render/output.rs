@@ -3,12 +3,12 @@
 //! Streams pass raw: what a program prints is its own business. Only tracebacks lose their colours
 //! where nobody sees them.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use serde_json::Value;
 
-use super::{log::Palette, picture::Pictures};
+use super::{log::Palette, markdown, picture::Pictures};
 use crate::frames::{Content, Item};
 
 /// Bytes kept back while more is already there to read; then it is written at once.
@@ -28,7 +28,8 @@ pub(crate) struct Printer<O: Write, E: Write> {
     err: BufWriter<E>,
     waiting: Waiting,
     colour: bool,
-    pictures: Pictures,
+    /// What a person who reads it can be shown; elsewhere displays are named by their types.
+    reader: Option<(Palette, Pictures)>,
 }
 
 impl Printer<Box<dyn Write>, Box<dyn Write>> {
@@ -36,7 +37,9 @@ impl Printer<Box<dyn Write>, Box<dyn Write>> {
     pub(crate) fn standard() -> Self {
         let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
         let mut printer = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), colour);
-        printer.pictures = Pictures::of_stdout();
+        if io::stdout().is_terminal() {
+            printer.reader = Some((Palette::of_stdout(), Pictures::of_stdout()));
+        }
         printer
     }
 }
@@ -49,7 +52,7 @@ impl<O: Write, E: Write> Printer<O, E> {
             err: BufWriter::with_capacity(BUFFER, err),
             waiting: Waiting::Nothing,
             colour,
-            pictures: Pictures::None,
+            reader: None,
         }
     }
 
@@ -61,6 +64,12 @@ impl<O: Write, E: Write> Printer<O, E> {
         match msg_type {
             "stream" if content.name == "stderr" => self.write_err(&content.text),
             "stream" => self.write_out(&content.text),
+            "display_data" | "update_display_data" | "execute_result"
+                if let Some((palette, pictures)) = self.reader
+                    && let Some(text) = readable(content, palette, pictures) =>
+            {
+                self.write_out(&text)
+            }
             "execute_result" => {
                 let text = content.data.get("text/plain").map(plain);
                 self.write_out(&format!("{}\n", text.unwrap_or_default()))
@@ -77,11 +86,7 @@ impl<O: Write, E: Write> Printer<O, E> {
                     self.write_err(&strip_str(&traceback).to_string())
                 }
             }
-            "display_data" | "update_display_data" => {
-                let png = content.data.get("image/png");
-                let picture = png.and_then(|png| self.pictures.of_value(png));
-                self.write_out(&picture.unwrap_or_else(|| display(content)))
-            }
+            "display_data" | "update_display_data" => self.write_out(&display(content)),
             _ => Ok(()),
         }
     }
@@ -162,15 +167,9 @@ pub(crate) fn text_of(
     palette: Palette,
     pictures: Pictures,
 ) -> String {
-    if matches!(
-        msg_type,
-        "display_data" | "update_display_data" | "execute_result"
-    ) && let Some(text) = readable(content, pictures)
-    {
-        return text;
-    }
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut printer = Printer::new(&mut out, &mut err, palette == Palette::Colours);
+    printer.reader = Some((palette, pictures));
     // Writing to memory does not fail.
     drop(printer.output(msg_type, content));
     drop(printer);
@@ -181,19 +180,45 @@ pub(crate) fn text_of(
 
 /// A display's best form: its picture where that can be shown, else text. One that became a file and
 /// has no picture here is named by that file.
-fn readable(content: &Content, pictures: Pictures) -> Option<String> {
+fn readable(content: &Content, palette: Palette, pictures: Pictures) -> Option<String> {
     let picture = content.data.get("image/png");
     if let Some(shown) = picture.and_then(|png| pictures.of_value(png)) {
         return Some(shown);
     }
-    if picture.is_some_and(Value::is_object) {
+    if artifact(content).is_some() {
         return Some(display(content));
     }
-    // Objects that are their own Markdown or LaTeX have nothing to say in plain text.
-    ["text/markdown", "text/latex", "text/plain"]
+    let of = |mime| content.data.get(mime).map(plain);
+    if let Some(source) = of("text/markdown") {
+        let text = markdown::styled(source.trim_end_matches('\n'), palette);
+        return Some(format!("{text}\n"));
+    }
+    // What has a text of its own says it better than LaTeX does on a terminal.
+    let text = of("text/plain").filter(|text| !is_nameless(text));
+    text.or_else(|| of("text/latex").map(|source| formula(&source).to_owned()))
+        .or_else(|| of("text/plain"))
+        .map(|text| format!("{text}\n"))
+}
+
+/// Whether a text is Python's for an object that has none: `<IPython.core.display.Latex object>`.
+fn is_nameless(text: &str) -> bool {
+    text.starts_with('<') && (text.ends_with(" object>") || text.contains(" object at 0x"))
+}
+
+/// LaTeX without what only says that it is mathematics.
+fn formula(source: &str) -> &str {
+    let source = source.trim();
+    let inner = [("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")]
         .into_iter()
-        .find_map(|mime| content.data.get(mime))
-        .map(|text| format!("{}\n", plain(text)))
+        .find_map(|(open, close)| source.strip_prefix(open)?.strip_suffix(close));
+    match inner {
+        // One formula among words keeps its marks.
+        Some(inner) if !inner.contains('$') => {
+            let inner = inner.trim();
+            inner.strip_prefix("\\displaystyle").unwrap_or(inner).trim()
+        }
+        _ => source,
+    }
 }
 
 /// Lines as they stand once they are complete: what a carriage return took back is left out.
@@ -220,15 +245,19 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// A file's place if the display became one, else its MIME types.
-fn display(content: &Content) -> String {
-    let artifact = content.data.values().find_map(|value| {
+/// The file that a display became.
+fn artifact(content: &Content) -> Option<&str> {
+    content.data.values().find_map(|value| {
         value
             .get("$tithon_artifact")
             .and_then(|artifact| artifact.get("rel_path"))
             .and_then(Value::as_str)
-    });
-    match artifact {
+    })
+}
+
+/// A file's place if the display became one, else its MIME types.
+fn display(content: &Content) -> String {
+    match artifact(content) {
         Some(path) => format!("[artifact] {path}\n"),
         None => {
             let types: Vec<_> = content
@@ -334,12 +363,30 @@ mod tests {
                 "# Title\n",
             ),
             (
+                r#"{"text/latex": "$\\displaystyle x^{2}$", "text/plain": "<IPython.core.display.Math object>"}"#,
+                "x^{2}\n",
+            ),
+            (r#"{"text/latex": ["$$", "a", "$$"]}"#, "a\n"),
+            (r#"{"text/latex": "$a$ and $b$"}"#, "$a$ and $b$\n"),
+            (
+                r#"{"text/latex": "$x^{2}$", "text/plain": "x**2"}"#,
+                "x**2\n",
+            ),
+            (
+                r#"{"text/html": "<b>", "text/plain": "<__main__.A object at 0x7f>"}"#,
+                "<__main__.A object at 0x7f>\n",
+            ),
+            (
                 r#"{"image/png": "aGk=", "text/plain": "<Figure>"}"#,
                 "<Figure>\n",
             ),
             (
                 r#"{"image/png": {"$tithon_artifact": {"rel_path": "a.png"}}, "text/plain": "<Figure>"}"#,
                 "[artifact] a.png\n",
+            ),
+            (
+                r#"{"image/svg+xml": {"$tithon_artifact": {"rel_path": "a.svg"}}, "text/plain": "<SVG>"}"#,
+                "[artifact] a.svg\n",
             ),
             (r#"{"text/html": "<b>"}"#, "[display] ['text/html']\n"),
         ] {
