@@ -31,7 +31,7 @@ class Killed(Measurement):
         wait_until(lambda: not self._runs(serving, exec_id), "the cell to end", 600, 0.05)
         wanted = [str(i) for i in range(scale.lines)]
         record("lines lost or doubled", lines_lost(journal.text_of(serving.journal(), exec_id), wanted), "lines")
-        record("ended well", float(self._state(serving, exec_id) == "done"), "cells")
+        record("ended badly", float(self._state(serving, exec_id) != "done"), "cells")
         record("kills", kills, "kills")
 
     def _runs(self, serving, exec_id):
