@@ -1,0 +1,375 @@
+//! The checkpoints of the session: when one is taken, how many are kept, and what they may cost.
+//!
+//! The kernel is asked between two cells and never by itself, so a session without checkpoints runs
+//! exactly as if there were none. A taken one costs the kernel a fork, and a copy of each page that the
+//! kernel then overwrites: all of that together may cost 1 % of the time, and a second more, so that a
+//! few quick cells each get theirs.
+
+mod cost;
+mod list;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+use serde_json::json;
+use tithon_ipc::{
+    client::{CheckpointWish, Frame},
+    files::CheckpointRecord,
+    ids::{ExecId, Seq},
+    process::ProcessIdentity,
+};
+use tokio::time::Instant;
+
+use self::list::Asked;
+pub(super) use self::list::{Checkpoint, Checkpoints};
+use super::{
+    Session,
+    kernel::{KernelSlot, PROBE},
+    launch::LaunchEvent,
+};
+use crate::{
+    client::ClientId,
+    journal::{CHECKPOINTS, Change, Channel, now},
+    kernel::checkpoint,
+};
+
+/// After a refusal.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a kernel may take to answer; a fork of a hundred gigabytes needs a second.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a copy may take from the fork to its socket.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same when its kernel has died and others wait.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Begins the `msg_id` of a request; the execution's number follows.
+fn request_prefix() -> String {
+    format!("{PROBE}checkpoint-")
+}
+
+impl Session {
+    /// Ends copies that an earlier worker did not live to note: nobody can ask for them.
+    pub(super) async fn end_stray_checkpoints(&self) {
+        let prefix = self
+            .place
+            .home
+            .checkpoint_socket(&self.place.key, ExecId(0));
+        let (Some(run), Some(name)) = (prefix.parent(), prefix.file_name()) else {
+            return;
+        };
+        let name = name.to_string_lossy();
+        let prefix = name.strip_suffix('0').unwrap_or(&name);
+        for entry in std::fs::read_dir(run).into_iter().flatten().flatten() {
+            let file = entry.file_name();
+            let exec = file.to_str().and_then(|file| file.strip_prefix(prefix));
+            let Some(exec) = exec.and_then(|digits| digits.parse().ok()).map(ExecId) else {
+                continue;
+            };
+            if self.checkpoints.get(exec).is_some() {
+                continue;
+            }
+            match checkpoint::find(&entry.path(), Duration::ZERO).await {
+                Ok(process) => checkpoint::end(&process, &entry.path()),
+                Err(_) => drop(std::fs::remove_file(entry.path())),
+            }
+        }
+    }
+
+    fn checkpoint_socket(&self, exec: ExecId) -> PathBuf {
+        self.place.home.checkpoint_socket(&self.place.key, exec)
+    }
+
+    /// A cell was run to its end.
+    pub(super) fn note_ran(&mut self, exec: ExecId, succeeded: bool) {
+        if self.checkpoints.keep() == 0 {
+            return;
+        }
+        self.checkpoints.kept.line.push(exec.0);
+        if succeeded {
+            self.checkpoints.wanted = Some((exec, self.last_seq));
+        }
+        self.journal_checkpoints();
+    }
+
+    /// Whether the kernel is to make a checkpoint before it gets anything else; asks for it if it is due.
+    pub(super) fn is_making_checkpoint(&mut self) -> bool {
+        if self.checkpoints.asked.is_some() {
+            return true;
+        }
+        let Some((exec, seq)) = self.checkpoints.wanted else {
+            return false;
+        };
+        if !self.may_take_checkpoint() || Instant::now() < self.checkpoints.earliest {
+            return false;
+        }
+        self.checkpoints.wanted = None;
+        let Some(kernel) = self.kernel.running() else {
+            return false;
+        };
+        let request = kernel.signer.request(
+            &format!("{}{}", request_prefix(), exec.0),
+            "tithon_checkpoint_request",
+            &json!({
+                "socket": self.checkpoint_socket(exec),
+                "name": format!("tithon {exec}"),
+            }),
+        );
+        std::fs::remove_file(self.checkpoint_socket(exec)).ok();
+        kernel.channels.send(Channel::Shell, request);
+        self.checkpoints.asked = Some(Asked {
+            exec,
+            seq,
+            since: Instant::now(),
+        });
+        true
+    }
+
+    fn may_take_checkpoint(&self) -> bool {
+        let able = matches!(&self.kernel, KernelSlot::Running(kernel)
+            if kernel.ready && kernel.end.is_none() && kernel.records_everything());
+        able && self.running.is_none()
+            && self.foreign.is_empty()
+            // Answered by another thread of the kernel: whatever lock it holds would stay locked in a copy.
+            && self.questions.deadline().is_none()
+            && !self.checkpoints.given_up
+            && self.checkpoints.freezing.is_none()
+            && self.checkpoints.keep() > 0
+    }
+
+    /// The kernel says what came of a request.
+    pub(super) fn checkpoint_answered(&mut self, parent: &str, content: &[u8]) {
+        #[derive(Deserialize)]
+        struct Answer {
+            status: String,
+            #[serde(default)]
+            reason: String,
+            /// What it cost the kernel, in seconds.
+            #[serde(default)]
+            seconds: f64,
+        }
+        let exec = parent
+            .strip_prefix(&request_prefix())
+            .and_then(|digits| digits.parse().ok())
+            .map(ExecId);
+        let (Some(exec), Ok(answer)) = (exec, serde_json::from_slice::<Answer>(content)) else {
+            return;
+        };
+        let asked = self.checkpoints.asked.take();
+        let seq = asked.map_or(self.last_seq, |asked| asked.seq);
+        let now = Instant::now();
+        let cost = Duration::try_from_secs_f64(answer.seconds).unwrap_or(PAUSE);
+        self.checkpoints.earliest = self.checkpoints.allowance.spend(cost, now);
+        match answer.status.as_str() {
+            "ok" => {
+                self.checkpoints.refused = None;
+                self.await_freeze(exec, seq);
+            }
+            "busy" => {
+                self.checkpoints.wanted = Some((exec, seq));
+                self.checkpoints.earliest = self.checkpoints.earliest.max(now + PAUSE);
+            }
+            _ => {
+                self.checkpoints.earliest = self.checkpoints.earliest.max(now + PAUSE);
+                self.checkpoint_refused(exec, answer.reason);
+            }
+        }
+        self.start_next();
+    }
+
+    fn checkpoint_refused(&mut self, exec: ExecId, reason: String) {
+        if self.checkpoints.refused.as_ref() != Some(&reason) {
+            tracing::info!("no checkpoint after {exec}: {reason}");
+            self.notice(&format!("no checkpoint after {exec}: {reason}"));
+        }
+        self.checkpoints.refused = Some(reason);
+    }
+
+    fn await_freeze(&mut self, exec: ExecId, seq: Seq) {
+        self.checkpoints.freezing = Some((exec, seq));
+        let (socket, events) = (self.checkpoint_socket(exec), self.launch_sender.clone());
+        let epoch = self.checkpoints.epoch;
+        tokio::task::spawn_local(async move {
+            let found = checkpoint::find(&socket, FREEZE_PATIENCE).await;
+            // The session may have ended meanwhile: then nobody wants it.
+            drop(events.send(LaunchEvent::Frozen { exec, epoch, found }));
+        });
+    }
+
+    /// A copy waits, or did not come that far.
+    pub(super) fn frozen(
+        &mut self,
+        exec: ExecId,
+        epoch: u64,
+        found: std::io::Result<ProcessIdentity>,
+    ) {
+        let Some((_, seq)) = self
+            .checkpoints
+            .freezing
+            .take_if(|(freezing, _)| *freezing == exec)
+        else {
+            // It was looked for already, or its kernel was given up.
+            if let Ok(process) = found
+                && epoch != self.checkpoints.epoch
+            {
+                checkpoint::end(&process, &self.checkpoint_socket(exec));
+            }
+            return;
+        };
+        match found {
+            Ok(process) => self.keep_checkpoint(exec, seq, process),
+            Err(err) => self.checkpoint_refused(exec, format!("the copy does not answer: {err}")),
+        }
+        self.start_next();
+    }
+
+    fn keep_checkpoint(&mut self, exec: ExecId, seq: Seq, process: ProcessIdentity) {
+        tracing::debug!(%exec, pid = process.pid, "took a checkpoint");
+        let widgets = (seq >= self.lifecycle.generation).then(|| self.widgets.snapshot_json());
+        let list = &mut self.checkpoints.kept.list;
+        list.retain(|known| known.exec != exec.0);
+        list.push(Checkpoint {
+            exec: exec.0,
+            seq,
+            made: now(),
+            process,
+            widgets,
+            memory: 0,
+        });
+        list.sort_by_key(|known| known.exec);
+        while self.checkpoints.kept.list.len() > self.checkpoints.keep() as usize {
+            self.give_up_one();
+        }
+        self.checkpoints.weigh_due = Some(Instant::now());
+        self.store_checkpoints();
+    }
+
+    /// Before what a dead kernel left is ended: a checkpoint that it has just made is to be spared.
+    pub(super) async fn look_for_last_checkpoint(&mut self) {
+        let asked = self.checkpoints.asked.take();
+        let last = self
+            .checkpoints
+            .freezing
+            .take()
+            .or(asked.map(|asked| (asked.exec, asked.seq)));
+        let Some((exec, seq)) = last else { return };
+        let socket = self.checkpoint_socket(exec);
+        if self.checkpoints.freezing.is_none() && !socket.exists() && asked.is_some() {
+            return;
+        }
+        if let Ok(process) = checkpoint::find(&socket, LAST_LOOK).await {
+            self.keep_checkpoint(exec, seq, process);
+        }
+    }
+
+    /// Ends every checkpoint: their kernel was given up.
+    pub(super) fn give_up_checkpoints(&mut self) {
+        self.checkpoints.epoch += 1;
+        self.checkpoints.freezing = None;
+        self.checkpoints.kernel_is_new();
+        self.checkpoints.kept.line.clear();
+        if self.checkpoints.is_empty() {
+            return;
+        }
+        while let Some(last) = self.checkpoints.kept.list.pop() {
+            checkpoint::end(&last.process, &self.checkpoint_socket(ExecId(last.exec)));
+        }
+        self.checkpoints.together = 0;
+        self.store_checkpoints();
+    }
+
+    fn give_up_one(&mut self) {
+        let at = self.checkpoints.least_useful().unwrap_or(0);
+        if at < self.checkpoints.kept.list.len() {
+            let least = self.checkpoints.kept.list.remove(at);
+            checkpoint::end(&least.process, &self.checkpoint_socket(ExecId(least.exec)));
+        }
+    }
+
+    pub(super) fn store_checkpoints(&mut self) {
+        let list = &self.checkpoints.kept.list;
+        let record = CheckpointRecord {
+            processes: list.iter().map(|known| known.process.clone()).collect(),
+        };
+        if let Err(err) = record.write(&self.place.dir) {
+            tracing::warn!("failed to note the checkpoints: {err}");
+        }
+        self.journal_checkpoints();
+    }
+
+    fn journal_checkpoints(&mut self) {
+        // Only what can still be asked for: a line is as long as the session's life.
+        let oldest = self
+            .checkpoints
+            .kept
+            .list
+            .first()
+            .map_or(u64::MAX, |known| known.exec);
+        let newest = self.checkpoints.kept.line.last().copied();
+        self.checkpoints
+            .kept
+            .line
+            .retain(|exec| *exec >= oldest || Some(*exec) == newest);
+        let value = serde_json::to_string(&self.checkpoints.kept).unwrap_or_default();
+        self.change(Change::Meta {
+            key: CHECKPOINTS,
+            value,
+        });
+    }
+
+    fn why_no_checkpoint(&self) -> Option<&str> {
+        let plain = self.checkpoints.keep() > 0
+            && self
+                .kernel
+                .running()
+                .is_some_and(|kernel| kernel.ready && !kernel.records_everything());
+        match plain {
+            true => Some("only Python kernels under Tithon's launcher can be copied"),
+            false => self.checkpoints.refused.as_deref(),
+        }
+    }
+
+    // -- what clients ask
+
+    /// Answers what checkpoints there are, after taking over what the client wishes of them.
+    pub(super) fn show_checkpoints(&mut self, client: ClientId, wish: &CheckpointWish) {
+        if let Some(keep) = wish.keep {
+            self.checkpoints.kept.keep = Some(keep);
+            while self.checkpoints.kept.list.len() > self.checkpoints.keep() as usize {
+                self.give_up_one();
+            }
+        }
+        if let Some(auto_restore) = wish.auto_restore {
+            self.checkpoints.kept.auto_restore = Some(auto_restore);
+        }
+        self.checkpoints
+            .kept
+            .list
+            .retain(|known| matches!(known.process.open(), Ok(Some(_))));
+        self.store_checkpoints();
+        let line = &self.checkpoints.kept.line;
+        let list: Vec<_> = self
+            .checkpoints
+            .kept
+            .list
+            .iter()
+            .map(|known| {
+                json!({
+                    "exec_id": ExecId(known.exec).to_string(),
+                    "ts": known.made,
+                    "pid": known.process.pid,
+                    "private_bytes": known.memory,
+                    "undone": !line.contains(&known.exec),
+                })
+            })
+            .collect();
+        let frame = Frame::Checkpoints {
+            keep: self.checkpoints.keep(),
+            auto_restore: self.checkpoints.restores_by_itself(),
+            memory_bytes: self.checkpoints.together,
+            memory_max: self.checkpoints.memory_max,
+            refused: self.why_no_checkpoint(),
+            checkpoints: &list,
+        }
+        .to_text();
+        self.answer(client, crate::client::Answer::Frame(frame.into()));
+    }
+}
