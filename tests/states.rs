@@ -177,10 +177,8 @@ fn a_kernel_is_not_given_up_for_a_checkpoint_that_is_gone() {
     home.kill(frozen);
     let told = home.tithon(&["restore", "--to", "e1"]);
     assert_eq!(told.code, 2, "{told:?}");
-    assert!(
-        told.stderr.contains("the checkpoint after e1 has ended"),
-        "{told:?}"
-    );
+    // "the … has ended", or by now "there is no …".
+    assert!(told.stderr.contains("checkpoint after e1"), "{told:?}");
     assert_eq!(run(&home, "x"), "2\n");
 }
 

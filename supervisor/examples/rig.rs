@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[1..] {
         ["daemon", home] => supervise(Home::at(home.into())),
-        ["worker", "--home", home, "--dir", dir] => {
+        ["worker", "--home", home, "--dir", dir, ..] => {
             work(&Home::at(home.into()), dir.into());
             ExitCode::SUCCESS
         }

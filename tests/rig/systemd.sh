@@ -47,6 +47,9 @@ become_init() {
         touch "$root/dev/$node"
         mount --bind "/dev/$node" "$root/dev/$node"
     done
+    # What it says when it cannot even begin.
+    touch "$root/dev/console"
+    mount --bind "$dir/log" "$root/dev/console"
     mkdir "$root/dev/pts" "$root/dev/shm"
     mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
@@ -93,9 +96,12 @@ start() {
         if [ -d "$cgroup/init.scope" ]; then
             case $(inside "$dir" systemctl is-system-running 2>/dev/null || true) in running | degraded) return ;; esac
         fi
+        kill -0 "$init" 2>/dev/null || break
         sleep 0.05
     done
     echo "the rig does not come up" >&2
+    cat "$dir/log" >&2
+    stop "$dir"
     exit 1
 }
 

@@ -67,6 +67,7 @@ impl Kernel {
         .unwrap();
         let launcher = launcher::install(&dir.path().join("launcher")).unwrap();
         let mut command = Command::new(&python);
+        let mut lent = None;
         if matches!(ipykernel, Ipykernel::Lent) {
             let bare = dir.path().join("bare");
             let mut make = Command::new("python3");
@@ -86,12 +87,19 @@ impl Kernel {
                 .unwrap()
                 .path()
                 .join("site-packages");
-            command.env("TITHON_SITE", site);
+            lent = Some(site);
+        }
+        // What steers Tithon where the tests run is nothing that a kernel would be given.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TITHON_") {
+                command.env_remove(name);
+            }
         }
         command
             .args([&launcher, Path::new("-f"), &connection])
             .env("TITHON_SPOOL", dir.path().join("spool"))
             .env("TITHON_SESSION", "tests")
+            .envs(lent.map(|site| ("TITHON_SITE", site)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(File::create(dir.path().join("kernel.log")).unwrap())
