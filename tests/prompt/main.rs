@@ -312,3 +312,46 @@ fn the_kernel_completes_and_explains() {
     prompt.enter("Box?");
     prompt.wait_for("Type:");
 }
+
+#[test]
+fn a_terminal_that_moves_no_cursor_gets_lines_and_no_escape_sequences() {
+    let home = Home::empty();
+    let program = command(&home, &[]);
+    // Tests' terminals do not echo; people's do.
+    let mut echoing = Command::new("sh");
+    echoing.args(["-c", "stty echo; exec \"$0\""]);
+    echoing.arg(program.get_program()).current_dir(home.work());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => echoing.env(name, value),
+            None => echoing.env_remove(name),
+        };
+    }
+    echoing.env("TERM", "dumb");
+    let mut prompt = Terminal::run(echoing);
+    let goes_on = |shown: &str| shown.ends_with("\n...");
+    prompt.ready();
+    prompt.enter("for i in range(2):");
+    prompt.wait("more lines", goes_on);
+    prompt.enter("    print('line', i)");
+    prompt.wait("more lines", |shown| shown.ends_with(", i)\n..."));
+    prompt.press("\r");
+    prompt.wait_for("\nline 0\nline 1\n>>>");
+    prompt.enter("1/0");
+    prompt.wait_for("ZeroDivisionError: division by zero");
+    prompt.ready();
+    prompt.enter("if never:");
+    prompt.wait("more lines", goes_on);
+    prompt.press("\x03");
+    prompt.ready();
+    prompt.enter("input('who? ')[::-1]");
+    prompt.wait("the question", |shown| shown.ends_with("\nwho?"));
+    prompt.press("ada\r");
+    prompt.wait_for("\n'ada'\n>>>");
+    prompt.enter("import time; print('running', flush=True); time.sleep(600)");
+    prompt.wait_for("\nrunning");
+    prompt.press("\x04");
+    prompt.wait_for("goes on in session 'default'");
+    prompt.ended();
+    assert!(!prompt.had_escapes());
+}

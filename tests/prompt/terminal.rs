@@ -4,7 +4,10 @@ use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,6 +24,7 @@ pub(crate) struct Terminal {
     process: PtyProcess,
     keys: std::fs::File,
     screen: Arc<Mutex<vt100::Parser>>,
+    had_escapes: Arc<AtomicBool>,
 }
 
 impl Terminal {
@@ -34,9 +38,12 @@ impl Terminal {
         let mut output = std::fs::File::from(own(&handle));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 1000)));
         let shown = Arc::clone(&screen);
+        let had_escapes = Arc::<AtomicBool>::default();
+        let seen = Arc::clone(&had_escapes);
         thread::spawn(move || {
             let mut bytes = vec![0; 64 << 10];
             while let Ok(length @ 1..) = output.read(&mut bytes) {
+                seen.fetch_or(bytes[..length].contains(&0x1b), Ordering::Relaxed);
                 shown.lock().unwrap().process(&bytes[..length]);
             }
         });
@@ -44,7 +51,13 @@ impl Terminal {
             process,
             keys,
             screen,
+            had_escapes,
         }
+    }
+
+    /// Whether anything but text has been written so far.
+    pub(crate) fn had_escapes(&self) -> bool {
+        self.had_escapes.load(Ordering::Relaxed)
     }
 
     /// Makes the window so many columns wide.

@@ -6,7 +6,11 @@
 use std::{
     borrow::Cow,
     io,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        atomic::AtomicBool,
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
     time::Duration,
 };
@@ -24,10 +28,13 @@ use rustyline::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::python::{Completeness, INDENT, completeness, highlighted};
+use super::{
+    plain,
+    python::{Completeness, INDENT, completeness, highlighted},
+};
 use crate::render::log::Palette;
 
-const PROMPT: &str = ">>> ";
+pub(super) const PROMPT: &str = ">>> ";
 /// Longer than an idle kernel takes, shorter than a pause in typing.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 /// Completion is asked for, and the first one imports what it needs.
@@ -66,7 +73,9 @@ enum Order {
 pub(super) struct Prompt {
     orders: Sender<Order>,
     said: UnboundedReceiver<Said>,
-    printer: Box<dyn ExternalPrinter + Send>,
+    /// There is none on a terminal that moves no cursor.
+    printer: Option<Box<dyn ExternalPrinter + Send>>,
+    is_dropped: Arc<AtomicBool>,
 }
 
 impl Prompt {
@@ -76,14 +85,23 @@ impl Prompt {
     /// When the terminal cannot be used.
     pub(super) fn start(palette: Palette) -> io::Result<Self> {
         let (sender, said) = unbounded_channel();
-        let mut editor = editor(palette, &sender).map_err(io::Error::other)?;
-        let printer = editor.create_external_printer().map_err(io::Error::other)?;
         let (orders, requests) = mpsc::channel();
-        thread::spawn(move || serve(&mut editor, &requests, &sender));
+        let is_dropped = Arc::<AtomicBool>::default();
+        let mut printer: Option<Box<dyn ExternalPrinter + Send>> = None;
+        if plain::is_plain() {
+            let lines = plain::Lines::new(Kernel(sender.clone()), Arc::clone(&is_dropped));
+            thread::spawn(move || serve_plain(&lines, &requests, &sender));
+        } else {
+            let mut editor = editor(palette, &sender).map_err(io::Error::other)?;
+            let above = editor.create_external_printer().map_err(io::Error::other)?;
+            printer = Some(Box::new(above));
+            thread::spawn(move || serve(&mut editor, &requests, &sender));
+        }
         Ok(Self {
             orders,
             said,
-            printer: Box::new(printer),
+            printer,
+            is_dropped,
         })
     }
 
@@ -112,7 +130,18 @@ impl Prompt {
     /// # Errors
     /// When the terminal is gone.
     pub(super) fn print_above(&mut self, lines: String) -> io::Result<()> {
-        self.printer.print(lines).map_err(io::Error::other)
+        match &mut self.printer {
+            Some(printer) => printer.print(lines).map_err(io::Error::other),
+            None => plain::print_between(&lines),
+        }
+    }
+
+    /// Ctrl-C as a signal while a line is edited; the editor knows it as a key.
+    pub(super) fn interrupted(&self) {
+        if self.printer.is_none() {
+            // A terminal that is gone shows no prompt.
+            drop(plain::drop_line(&self.is_dropped));
+        }
     }
 }
 
@@ -163,9 +192,25 @@ fn serve(editor: &mut Lines, orders: &Receiver<Order>, said: &UnboundedSender<Sa
     }
 }
 
+fn serve_plain(lines: &plain::Lines, orders: &Receiver<Order>, said: &UnboundedSender<Said>) {
+    // What was entered before is in the terminal's own scroll, if anywhere.
+    while let Ok(order) = orders.recv() {
+        if matches!(order, Order::Remember(_)) {
+            continue;
+        }
+        let heard = match lines.read() {
+            Ok(Some(code)) => Said::Code(code),
+            Ok(None) | Err(_) => Said::Left,
+        };
+        if said.send(heard).is_err() {
+            return;
+        }
+    }
+}
+
 /// The way to the kernel, from the editor's thread.
 #[derive(Clone)]
-struct Kernel(UnboundedSender<Said>);
+pub(super) struct Kernel(UnboundedSender<Said>);
 
 impl Kernel {
     fn ask(&self, op: Value, within: Duration) -> Option<Value> {
@@ -174,7 +219,8 @@ impl Kernel {
         answered.recv_timeout(within).ok()
     }
 
-    fn completeness(&self, code: &str) -> Completeness {
+    /// Whether that code is whole: in the kernel's opinion, or in ours if it does not say.
+    pub(super) fn completeness(&self, code: &str) -> Completeness {
         let op = json!({"op": "is_complete", "code": code});
         let answer = self.ask(op, ANSWER_WITHIN).unwrap_or_default();
         match answer["status"].as_str() {

@@ -52,8 +52,8 @@ impl Repl<'_> {
     /// Ctrl-C while a cell runs.
     pub(super) fn interrupt(&mut self) {
         if self.phase == Phase::Editing {
-            // It came a moment too late: the cell is over.
-            return;
+            // Or it came a moment too late: the cell is over.
+            return self.prompt.interrupted();
         }
         self.screen.end_line();
         let (link, session) = (self.link.clone(), self.bound.session().to_owned());

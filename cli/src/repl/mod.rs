@@ -8,6 +8,7 @@ mod cells;
 mod connection;
 mod editor;
 mod keys;
+mod plain;
 mod python;
 mod screen;
 mod terminal;

@@ -20,6 +20,8 @@ use rustix::{
 use tithon_ipc::readiness::readable;
 use tokio::io::unix::AsyncFd;
 
+use super::plain::is_plain;
+
 const BRACKETED_PASTE: &str = "\x1b[?2004h";
 const END_OF_BRACKETED_PASTE: &str = "\x1b[?2004l";
 /// Ctrl-D as a key.
@@ -45,6 +47,8 @@ pub(super) struct Terminal {
     input: AsyncFd<OwnedFd>,
     found: Termios,
     mode: Mode,
+    /// Whether it knows no escape sequences.
+    is_plain: bool,
     /// The beginning of the line that is being typed for a question.
     begun: Vec<u8>,
     /// An answer that was typed before its question came.
@@ -61,6 +65,7 @@ impl Terminal {
             found: tcgetattr(io::stdin())?,
             input: readable(io::stdin().as_fd().try_clone_to_owned()?)?,
             mode: Mode::Found,
+            is_plain: is_plain(),
             begun: Vec::new(),
             ahead: None,
         })
@@ -74,6 +79,12 @@ impl Terminal {
         let mut modes = self.found.clone();
         match mode {
             Mode::Found => {}
+            // It edits lines by itself; what is typed while a cell runs is shown, and waits.
+            Mode::Editing | Mode::Watching if self.is_plain => {
+                if mode == Mode::Watching {
+                    modes.special_codes[SpecialCodeIndex::VQUIT] = CTRL_D;
+                }
+            }
             Mode::Editing | Mode::Watching => {
                 modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
                 // A signal must not take the last of the output with it.
@@ -96,11 +107,23 @@ impl Terminal {
         // A terminal that is gone needs no setting up.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
         // What is pasted while a cell runs is to be known as such by the editor afterwards.
-        say(match mode {
+        self.say(match mode {
             Mode::Editing | Mode::Watching => BRACKETED_PASTE,
             Mode::Found | Mode::Line | Mode::Hidden => END_OF_BRACKETED_PASTE,
         });
         self.mode = mode;
+    }
+
+    /// Tells the terminal something, if it understands; one that is gone needs no telling.
+    fn say(&self, sequence: &str) {
+        if self.is_plain {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        drop(
+            out.write_all(sequence.as_bytes())
+                .and_then(|()| out.flush()),
+        );
     }
 
     /// Whether a question is being answered.
@@ -214,19 +237,10 @@ fn is_readable() -> bool {
     poll(&mut waiting, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-/// Tells the terminal something; one that is gone needs no telling.
-fn say(sequence: &str) {
-    let mut out = io::stdout().lock();
-    drop(
-        out.write_all(sequence.as_bytes())
-            .and_then(|()| out.flush()),
-    );
-}
-
 impl Drop for Terminal {
     /// Also when the editor still reads: its thread goes with the process and sets nothing back.
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.found);
-        say(END_OF_BRACKETED_PASTE);
+        self.say(END_OF_BRACKETED_PASTE);
     }
 }
