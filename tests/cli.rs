@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{Home, Output, Running, until};
+use harness::{Home, Output, Running, skip, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -261,4 +261,42 @@ fn output_whose_reader_left_ends_the_command_quietly() {
     let script = "\"$0\" run -c 'for i in range(100_000): print(i)' | head -n 1; wait";
     command.args(["-c", script]).arg(run.get_program());
     assert_told(&Running::start(command, b"").finish(), 0, "0\n", "");
+}
+
+#[test]
+fn bash_completes_the_names_of_living_sessions() {
+    let test = "bash_completes_the_names_of_living_sessions";
+    if std::process::Command::new("bash")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return skip(test, "there is no bash").unwrap_or_default();
+    }
+    let home = Home::empty();
+    for session in ["lab", "late"] {
+        home.tithon(&["run", "--session", session, "-c", "pass"])
+            .ok();
+    }
+    let program = home.command(&[]);
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["--norc", "-c"]).arg(
+        "PATH=$(dirname \"$0\"):$PATH; source <(tithon completions bash)\n\
+         complete -p tithon > /dev/null || exit\n\
+         complete_words() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
+         _tithon tithon \"${COMP_WORDS[-1]}\" \"${COMP_WORDS[-2]}\"; echo \"${COMPREPLY[@]}\"; }\n\
+         complete_words tithon run --session la\n\
+         complete_words tithon log --session lat\n\
+         complete_words tithon check",
+    );
+    bash.arg(program.get_program()).current_dir(home.work());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => bash.env(name, value),
+            None => bash.env_remove(name),
+        };
+    }
+    let completed = bash.output().unwrap();
+    let shown = String::from_utf8_lossy(&completed.stdout);
+    assert_eq!(shown, "lab late\nlate\ncheckpoints\n", "{completed:?}");
 }

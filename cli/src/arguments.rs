@@ -76,8 +76,9 @@ pub(crate) enum Command {
     Daemon(DaemonArgs),
     Completions(CompletionsArgs),
     /// Print the version
+    #[command(after_help = "Examples:\n  tithon version")]
     Version,
-    #[command(hide = true)]
+    #[command(hide = true, after_help = "Examples:\n  tithon man share/man/man1")]
     Man(ManArgs),
     /// Say where the supervisor listens
     #[command(hide = true)]
@@ -256,6 +257,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_commands_help_has_an_example() {
+        let (arguments, unseen) = (Arguments::command(), ["reach", "worker"]);
+        for command in arguments.get_subcommands() {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string);
+            let example = "Examples:\n  tithon";
+            assert!(
+                unseen.contains(&name) || help.is_some_and(|help| help.contains(example)),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
+Examples:
+  tithon doctor
+
 Changes nothing, starts nothing, and needs no supervisor.
 
 Exit codes:

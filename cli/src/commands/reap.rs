@@ -21,6 +21,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
+Examples:
+  tithon reap
+
 An orphan carries the mark of a session of this TITHON_HOME in its environment,
 and the session has neither worker nor kernel, or its directory is gone, or the
 process is older than the session's kernel; or it is in the group of such a

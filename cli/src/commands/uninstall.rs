@@ -20,6 +20,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
+Examples:
+  tithon uninstall
+
 Kernels keep running, and the next command that needs a supervisor starts one.
 To end kernels as well: tithon shutdown --kill-kernels, before this. Sessions
 and their histories stay in $TITHON_HOME; lingering stays on, because other

@@ -27,6 +27,9 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
+Examples:
+  tithon upgrade
+
 Nothing that runs is interrupted: editors stay connected while the supervisor is
 replaced, and a worker's clients come back to its successor by themselves, which
 takes over the kernel and continues the running cell.
