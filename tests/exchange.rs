@@ -331,6 +331,8 @@ fn a_client_converts_on_any_connection_and_starts_nothing() {
             let written = |path: &str| json!({"op": "notebook_converted", "cells": 1, "destination": home.work().join(path)});
             assert_eq!(asked[..2], [written(notebook), written(file)]);
             assert_eq!(asked[2]["op"], "error", "and the connection stays open");
+            connection.send(&json!({"op": "import_notebook", "source": "a.ipynb"})).await.unwrap();
+            assert!(connection.next().await.unwrap().unwrap().contains("must be an absolute path"));
             connection.send(&json!({"op": "interrupt", "session": "nobody"})).await.unwrap();
             assert!(connection.next().await.unwrap().unwrap().contains("interrupted"));
         }

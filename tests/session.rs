@@ -302,6 +302,25 @@ fn a_restarted_kernel_has_forgotten_and_the_history_has_not() {
 }
 
 #[test]
+fn a_kernel_that_is_ready_is_idle_before_its_first_cell() {
+    let home = Home::new();
+    let status = |client: &mut harness::Client| {
+        let asked = json!({"op": "status", "session": "s"});
+        client.ask(&asked, "status_reply")["kernel_status"].take()
+    };
+    let mut client = home.client();
+    let (snapshot, _) = client.attach("s", 0);
+    assert_eq!(snapshot.unwrap()["kernel"]["status"], "idle");
+    for _ in 0..2 {
+        client.ask(&json!({"op": "restart_kernel"}), "kernel_restarted");
+        assert_eq!(status(&mut client), "idle");
+        // By now the kernel's own word for its start has been read.
+        client.ask(&json!({"op": "kernel_info"}), "kernel_info_reply");
+        assert_eq!(status(&mut client), "idle");
+    }
+}
+
+#[test]
 fn a_killed_kernel_leaves_its_history_and_the_next_cell_starts_another() {
     let home = Home::new();
     let mut client = home.attached("s", -1);
@@ -316,6 +335,18 @@ fn a_killed_kernel_leaves_its_history_and_the_next_cell_starts_another() {
         (!harness::is_alive(kernel)).then_some(())
     });
     assert_eq!(killer.ask(&kill, "kernel_killed")["ok"], false);
+    // Who is still connected is told so, and let go when it wants a fresh kernel.
+    let refused = client.ask(&json!({"op": "execute", "code": "1"}), "error");
+    client.send(&json!({"op": "restart_kernel"}));
+    let (error, end) = client.dismissed();
+    assert_eq!(error, refused);
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("session was killed")
+    );
+    assert_eq!(end.code(), 1000);
     let mut next = home.client();
     let (snapshot, seq) = next.attach("s", 0);
     let snapshot = snapshot.unwrap();

@@ -21,7 +21,11 @@ use crate::{House, client::Client, discover, living::kernel_lives};
 const SNAPSHOT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Converts and answers; `false` when the client does not take the answer.
-pub(crate) async fn convert(client: &mut Client, house: &House, wish: NotebookWish) -> bool {
+pub(crate) async fn convert(
+    client: &mut Client,
+    house: &House,
+    wish: Result<NotebookWish, String>,
+) -> bool {
     match converted(house, wish).await {
         Ok(converted) => {
             let frame = Frame::NotebookConverted {
@@ -35,7 +39,8 @@ pub(crate) async fn convert(client: &mut Client, house: &House, wish: NotebookWi
     }
 }
 
-async fn converted(house: &House, wish: NotebookWish) -> Result<Converted, String> {
+async fn converted(house: &House, wish: Result<NotebookWish, String>) -> Result<Converted, String> {
+    let wish = wish?;
     let live = match wish.direction {
         Direction::Import => None,
         Direction::Export => snapshot(house, wish.source.clone()).await,

@@ -325,8 +325,8 @@ async fn part(
         match command {
             Command::Connect(link) => drop(clients.insert(link.id, link)),
             Command::Gone(client) => drop(clients.remove(&client)),
-            Command::Op { client, .. } => {
-                let answer = Answer::Frame(crate::session::killed().into());
+            Command::Op { client, op, .. } => {
+                let answer = crate::session::killed(&op);
                 if let Some(link) = clients.get(&client).filter(|_| retired) {
                     link.answers.try_send(answer).ok();
                 }

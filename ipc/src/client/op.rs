@@ -103,8 +103,9 @@ pub enum Op {
     KillKernel { target: Option<SessionId> },
     /// End the supervisor.
     Shutdown { kill_kernels: bool },
-    /// Convert a notebook to a Python file, or the other way round.
-    Convert(NotebookWish),
+    /// Convert a notebook to a Python file, or the other way round; or why that cannot be: bad paths
+    /// fail a conversion, not the connection.
+    Convert(Result<NotebookWish, String>),
 }
 
 impl Op {
@@ -311,8 +312,8 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         "shutdown" => Op::Shutdown {
             kill_kernels: values::truth(fields, "kill_kernels", false),
         },
-        "import_notebook" => Op::Convert(notebook(fields, Direction::Import)?),
-        "export_notebook" => Op::Convert(notebook(fields, Direction::Export)?),
+        "import_notebook" => Op::Convert(notebook(fields, Direction::Import)),
+        "export_notebook" => Op::Convert(notebook(fields, Direction::Export)),
         name => match QuestionKind::named(name) {
             Some(kind) => Op::Ask(Question::from_fields(kind, fields)?),
             None => return Ok(None),

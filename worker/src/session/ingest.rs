@@ -198,6 +198,9 @@ impl Session {
         ) && !Kernel::is_probe(&parent.msg_id);
         if let Ok(status) = serde_json::from_slice::<Status>(&message.content)
             && tells
+            // When a kernel is ready is ours to say: this word may arrive after its first answer, and
+            // would stand until a cell runs.
+            && status.execution_state != "starting"
             && let Some(kernel) = self.kernel.running_mut()
         {
             let busy = status.execution_state == "busy";

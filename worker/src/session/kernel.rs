@@ -315,7 +315,8 @@ impl Session {
         };
         if channel == Channel::Shell {
             kernel.answered = true;
-            // A kernel that was taken over says nothing by itself; one that answers here is idle.
+            // What a kernel publishes for our own questions is not looked at, and nothing else has been
+            // asked of it: one that answers here is idle.
             if kernel.execution_state == "unknown" {
                 "idle".clone_into(&mut kernel.execution_state);
             }

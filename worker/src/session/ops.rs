@@ -34,7 +34,7 @@ impl Session {
         if self.ending == Some(Ending::Retired)
             || self.kernel.running().is_some_and(Kernel::is_last)
         {
-            return self.refuse(client);
+            return self.answer(client, killed(&op));
         }
         match op {
             Op::Interrupt => {
@@ -192,10 +192,6 @@ impl Session {
         self.end_kernel(End::Wanted(Ending::Retired)).await;
     }
 
-    fn refuse(&mut self, client: ClientId) {
-        self.answer(client, Answer::Frame(killed().into()));
-    }
-
     /// Ends a kernel that nobody has used for the idle timeout.
     pub(super) async fn collect_if_idle(&mut self) {
         let Some(timeout) = self.settings.idle_timeout else {
@@ -219,12 +215,18 @@ impl Session {
     }
 }
 
-/// The answer to anything asked of a session whose kernel was ended for good.
-pub(crate) fn killed() -> String {
-    Frame::Error {
+/// The answer to anything asked of a session whose kernel was ended for good. Only who asks for a
+/// fresh kernel is let go with it: an editor that reconnects by itself would revive what was killed.
+pub(crate) fn killed(op: &Op) -> Answer {
+    let text = Frame::Error {
         message: "session was killed\nhint: connect again for a fresh kernel",
     }
     .to_text()
+    .into();
+    match op {
+        Op::RestartKernel => Answer::Close(text),
+        _ => Answer::Frame(text),
+    }
 }
 
 /// Operations that are answered before they get here.

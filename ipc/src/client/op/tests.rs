@@ -73,6 +73,17 @@ fn what_is_not_understood_is_ignored_and_what_is_wrong_is_named() {
         (r#"{"op": "execute_batch", "cells": [1]}"#, "\"cells\""),
         (r#"{"op": "clear_output", "exec_ids": [1]}"#, "\"exec_ids\""),
         (r#"{"op": "attach", "launch": {"env": 3}}"#, "\"launch\""),
+    ] {
+        match Parsed::from_text(malformed) {
+            Parsed::Malformed(reason) => assert!(reason.contains(names), "{reason}"),
+            other => panic!("{malformed}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn paths_that_cannot_be_converted_are_no_malformed_operation() {
+    for (wish, names) in [
         (
             r#"{"op": "import_notebook", "source": "/a.ipynb", "destination": "a.py", "workdir": "/"}"#,
             "\"destination\"",
@@ -81,10 +92,11 @@ fn what_is_not_understood_is_ignored_and_what_is_wrong_is_named() {
             r#"{"op": "export_notebook", "source": "/a.py"}"#,
             "\"destination\"",
         ),
+        (r#"{"op": "import_notebook", "source": 5}"#, "\"source\""),
     ] {
-        match Parsed::from_text(malformed) {
-            Parsed::Malformed(reason) => assert!(reason.contains(names), "{reason}"),
-            other => panic!("{malformed}: {other:?}"),
+        match op(wish) {
+            Op::Convert(Err(reason)) => assert!(reason.contains(names), "{reason}"),
+            other => panic!("{wish}: {other:?}"),
         }
     }
 }
