@@ -2,8 +2,10 @@
 //! home in its environment ends with it.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Write as _,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -143,10 +145,13 @@ impl Home {
     /// Whether a living process was started in this home.
     fn is_ours(&self, pid: i32) -> bool {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let mark = format!("TITHON_HOME={}", self.root.display());
-        environment
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == mark.as_bytes())
+        // A kernel of a copied home has the TITHON_HOME of whoever first asked for it.
+        environment.split(|byte| *byte == 0).any(|variable| {
+            let home = variable
+                .strip_prefix(b"TITHON_HOME=")
+                .or_else(|| variable.strip_prefix(b"TITHON_SESSION="));
+            home.is_some_and(|home| Path::new(OsStr::from_bytes(home)).starts_with(&self.root))
+        })
     }
 
     pub(crate) fn journal(&self) -> rusqlite::Result<Connection> {

@@ -30,7 +30,9 @@ fn program(bin: &Path, script: &str) {
 
 #[test]
 fn sessions_of_another_machine_are_used_over_one_connection() {
-    let mut near = Home::empty();
+    let near = Home::empty();
+    let odd = near.work().join("50% of: it \"all\"");
+    let mut near = near.at(odd);
     let Some(sshd) = Sshd::with_tithon(
         "sessions_of_another_machine_are_used_over_one_connection",
         &mut near,

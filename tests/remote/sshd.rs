@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -115,7 +115,8 @@ fn serve(far: &Home, dir: &Path) -> (Child, u16) {
         // Another program may have taken the port meanwhile: then another one is tried.
         until("sshd listening or over", || {
             let is_over = server.try_wait().unwrap().is_some();
-            let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            let said = fs::read_to_string(dir.join("sshd.log")).unwrap_or_default();
+            let listens = said.contains(&format!("Server listening on 127.0.0.1 port {port}"));
             (is_over || listens).then_some(!is_over)
         })
         .then_some((server, port))

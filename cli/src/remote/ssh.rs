@@ -67,7 +67,7 @@ impl Ssh {
     /// # Errors
     /// When ssh does not get there, or what is there does not fit.
     pub(super) async fn reach(&self, start: Start, asks: bool) -> Result<Reached, RemoteError> {
-        let mut ssh = self.command();
+        let mut ssh = self.connect();
         if !asks {
             ssh.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]);
         }
@@ -97,7 +97,7 @@ impl Ssh {
 
     /// What the program there says of itself.
     async fn version(&self) -> Option<String> {
-        let mut ssh = self.command();
+        let mut ssh = self.connect();
         ssh.args(["-T", "--", &self.host, &remote_command(&["version"])]);
         let output = self.output(&mut ssh).await.ok()?;
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -111,7 +111,7 @@ impl Ssh {
     /// When ssh cannot be run; whether it worked shows when somebody connects.
     pub(super) async fn forward(&self, here: &Path, there: &Path) -> Result<(), RemoteError> {
         let mut ssh = self.command();
-        let forward = format!("{}:{}", here.display(), there.display());
+        let forward = format!("{}:{}", forwarded(here), forwarded(there));
         ssh.args(["-O", "forward", "-L", &forward, "--", &self.host]);
         self.output(&mut ssh).await.map(drop)
     }
@@ -122,7 +122,7 @@ impl Ssh {
     /// When ssh cannot be run.
     pub(super) async fn run(&self, arguments: &[String]) -> Result<ExitCode, RemoteError> {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let mut ssh = self.command();
+        let mut ssh = self.connect();
         let has_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         ssh.args([if has_terminal { "-t" } else { "-T" }, "-q", "--"])
             .args([&self.host, &remote_command(&arguments)]);
@@ -135,13 +135,21 @@ impl Ssh {
         }
     }
 
+    /// ssh to a command there. What the user's own configuration forwards is for their own
+    /// connections: ours would keep its ports from them, or fail because they have them.
+    fn connect(&self) -> Command {
+        let mut ssh = self.command();
+        ssh.args(["-o", "ClearAllForwardings=yes"]);
+        ssh
+    }
+
     fn command(&self) -> Command {
         // As GIT_SSH_COMMAND: another program, or flags.
         let named = env::var("TITHON_SSH").unwrap_or_default();
         let mut words = named.split_whitespace();
         let mut ssh = Command::new(words.next().unwrap_or("ssh"));
         ssh.args(words).arg("-o");
-        ssh.arg(format!("ControlPath={}", self.control.display()));
+        ssh.arg(control_path(&self.control));
         for option in [
             "ControlMaster=auto",
             PERSIST,
@@ -170,6 +178,19 @@ impl Ssh {
         drop(fs::remove_file(&self.log));
         Ok(output)
     }
+}
+
+/// The option for a socket's path: ssh splits its value at blanks and fills in what `%` names.
+fn control_path(path: &Path) -> String {
+    let path = path.display().to_string().replace('%', "%%");
+    let path = path.replace('\\', r"\\").replace('"', "\\\"");
+    format!("ControlPath=\"{path}\"")
+}
+
+/// A path for `-L`, which is split at colons and in which `%` names something too.
+fn forwarded(path: &Path) -> String {
+    let path = path.display().to_string().replace('\\', r"\\");
+    path.replace(':', r"\:").replace('%', "%%")
 }
 
 fn why(code: Option<i32>, host: &str, words: String) -> Why {

@@ -190,16 +190,19 @@ impl Journal {
         session_id: &str,
     ) -> Result<(Self, Loaded, tokio_mpsc::UnboundedReceiver<JournalEvent>), JournalError> {
         let mut connection = schema::open(path, session_id)?;
-        outage::begin(&mut connection, boot_id())
-            .map_err(|source| JournalError::of_sqlite(path, source))?;
-        let loaded =
-            read::load(&connection).map_err(|source| JournalError::of_sqlite(path, source))?;
+        let of_sqlite = |source| JournalError::of_sqlite(path, source);
+        let owed = outage::begin(&mut connection, boot_id()).map_err(of_sqlite)?;
+        let mut loaded = read::load(&connection).map_err(of_sqlite)?;
+        if let Some(owed) = &owed {
+            owed.apply(&mut loaded);
+        }
         let (commands, inbox) = mpsc::channel();
         let (events, outbox) = tokio_mpsc::unbounded_channel();
         let logical_bytes = Arc::new(AtomicI64::new(loaded.logical_bytes));
         let given_up = Arc::new(AtomicBool::new(false));
         let keeper = thread::Keeper::new(
             connection,
+            owed,
             events,
             Arc::clone(&logical_bytes),
             Arc::clone(&given_up),

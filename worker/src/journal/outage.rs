@@ -7,7 +7,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 use tithon_ipc::ids::Seq;
 
-use super::write;
+use super::{Loaded, write};
 
 /// The name in `meta` of the boot in which the journal is in use; empty once it was closed in order.
 const IN_USE_SINCE_BOOT: &str = "boot_id";
@@ -17,8 +17,31 @@ pub(crate) const RESUMED_AT: &str = "resumed_at";
 /// More seqs than can be given in the second or so before they are on the disk.
 const STEP: Seq = 1_000_000;
 
-/// Notes, durably, that the journal is in use; takes account of an end that was none.
-pub(super) fn begin(connection: &mut Connection, boot: &str) -> rusqlite::Result<()> {
+/// What a full disk did not let be noted: it goes before anything that is committed.
+#[derive(Clone, Debug)]
+pub(super) struct Owed {
+    boot: String,
+    resumed_at: Option<Seq>,
+}
+
+impl Owed {
+    /// Goes on as if it were noted.
+    pub(super) fn apply(&self, loaded: &mut Loaded) {
+        if let Some(seq) = self.resumed_at {
+            loaded.max_seq = seq;
+            loaded.meta.insert(RESUMED_AT.to_owned(), seq.to_string());
+        }
+    }
+
+    /// Notes it.
+    pub(super) fn settle(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        note(connection, &self.boot, self.resumed_at)
+    }
+}
+
+/// Notes, durably, that the journal is in use; takes account of an end that was none. What a full disk
+/// refuses is owed: better a session than none, and nothing is published that cannot be committed.
+pub(super) fn begin(connection: &mut Connection, boot: &str) -> rusqlite::Result<Option<Owed>> {
     let before: Option<String> = connection
         .query_row(
             "SELECT value FROM meta WHERE key = ?1",
@@ -26,16 +49,9 @@ pub(super) fn begin(connection: &mut Connection, boot: &str) -> rusqlite::Result
             |row| row.get(0),
         )
         .optional()?;
-    match before.as_deref() {
-        Some(before) if before == boot => Ok(()),
-        None | Some("") => match note(connection, boot, None) {
-            // Where nothing can be committed nothing is published either; better a session than none.
-            Err(err) if err.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                tracing::warn!("failed to note that the journal is in use: {err}");
-                Ok(())
-            }
-            noted => noted,
-        },
+    let resumed_at = match before.as_deref() {
+        Some(before) if before == boot => return Ok(None),
+        None | Some("") => None,
         Some(_) => {
             let last: Seq = connection.query_row(
                 "SELECT max(COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0),
@@ -47,8 +63,20 @@ pub(super) fn begin(connection: &mut Connection, boot: &str) -> rusqlite::Result
             tracing::info!(
                 "the machine went down while the journal was in use: seqs go on at {next}"
             );
-            note(connection, boot, Some(next))
+            Some(next)
         }
+    };
+    let owed = Owed {
+        boot: boot.to_owned(),
+        resumed_at,
+    };
+    match owed.settle(connection) {
+        Ok(()) => Ok(None),
+        Err(err) if err.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::warn!("failed to note that the journal is in use: {err}");
+            Ok(Some(owed))
+        }
+        Err(err) => Err(err),
     }
 }
 

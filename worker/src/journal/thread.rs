@@ -19,8 +19,11 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Change, Command, JournalEvent, Retained, StoredFold, Transaction, outage, read,
-    retention::Pass, wire, write,
+    Change, Command, JournalEvent, Retained, StoredFold, Transaction,
+    outage::{self, Owed},
+    read,
+    retention::Pass,
+    wire, write,
 };
 use crate::artifacts::NewFile;
 
@@ -43,6 +46,7 @@ pub(super) fn spawn(keeper: Keeper, inbox: Receiver<Command>) -> io::Result<()> 
 
 pub(super) struct Keeper {
     connection: Connection,
+    owed: Option<Owed>,
     writer: write::Writer,
     outbox: UnboundedSender<JournalEvent>,
     /// When the oldest commit that is not on the disk yet was made.
@@ -54,12 +58,14 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         connection: Connection,
+        owed: Option<Owed>,
         outbox: UnboundedSender<JournalEvent>,
         logical_bytes: Arc<AtomicI64>,
         given_up: Arc<AtomicBool>,
     ) -> Self {
         Self {
             connection,
+            owed,
             writer: write::Writer::new(logical_bytes),
             outbox,
             unsynced: None,
@@ -105,7 +111,7 @@ impl Keeper {
                 Ok(Command::RetainOn) => self.retain(),
                 Ok(Command::Close(done)) => {
                     self.sync();
-                    if let Err(err) = outage::end(&mut self.connection) {
+                    if let Err(err) = self.take_leave() {
                         tracing::warn!("failed to take leave of the journal: {err}");
                     }
                     drop(self.connection);
@@ -116,6 +122,19 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return self.sync(),
             }
         }
+    }
+
+    fn settle(&mut self) -> rusqlite::Result<()> {
+        if let Some(owed) = &self.owed {
+            owed.settle(&mut self.connection)?;
+            self.owed = None;
+        }
+        Ok(())
+    }
+
+    fn take_leave(&mut self) -> rusqlite::Result<()> {
+        self.settle()?;
+        outage::end(&mut self.connection)
     }
 
     fn commit(&mut self, transaction: Transaction) {
@@ -163,6 +182,7 @@ impl Keeper {
     }
 
     fn attempt(&mut self, transaction: &Transaction, durable: bool) -> rusqlite::Result<()> {
+        self.settle()?;
         if durable {
             self.connection.pragma_update(None, "synchronous", "FULL")?;
         }
