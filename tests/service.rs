@@ -105,11 +105,18 @@ fn another_home_is_written_into_the_units() {
         return;
     };
     rig.user(
-        "export TITHON_HOME=\"$HOME/50% of \\\"it\\\"\"
+        "export TITHON_HOME=\"$HOME/50% of \\\"it\\\" in \\$USER\"
          tithon install
          [ \"$(tithon run -c 'print(6 * 7)')\" = 42 ]
          [ -S \"$TITHON_HOME/daemon.sock\" ] && [ ! -e ~/.tithon ]
-         systemctl --user is-active tithon.service",
+         systemctl --user is-active tithon.service
+         # The worker is a unit, also the one that systemd puts in its place.
+         tithon status >status.txt
+         unit=$(grep -o 'tithon-k-[0-9a-f]*[.]service' status.txt)
+         worker=$(systemctl --user show -P MainPID $unit)
+         kill -KILL $worker
+         until_true '[ $(systemctl --user show -P MainPID '$unit') -gt 0 ] && [ $(systemctl --user show -P MainPID '$unit') != '$worker' ]'
+         [ \"$(tithon run -c 'print(6 * 7)')\" = 42 ]",
     );
 }
 
@@ -222,6 +229,28 @@ fn systemd_replaces_a_worker_that_dies_and_nobody_else_does() {
 }
 
 #[test]
+fn what_crashes_before_it_is_ready_is_not_started_for_ever() {
+    let Some(rig) = Rig::boot("what_crashes") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         tithon run -c 'x = 1'
+         unit=$(unit_of default)
+         rm .tithon/program
+         printf '#!/bin/sh\\nexit 3\\n' >.tithon/program
+         chmod +x .tithon/program
+         # Nothing is there to be saved: one attempt for whoever asks.
+         if tithon run --session lost -c pass 2>err.txt; then exit 1; fi
+         cat err.txt
+         until_true '[ -z \"$(systemctl --user list-units --no-legend \"tithon-k-*\" | grep -v '$unit')\" ]'
+         [ \"$(tithon run -c 'print(x)')\" = 1 ]
+         tithon shutdown --kill-kernels >/dev/null
+         until_true no_session_is_left"
+    ));
+}
+
+#[test]
 fn without_a_manager_workers_are_processes_and_it_is_said_why() {
     let Some(rig) = Rig::boot("without_a_manager") else {
         return;
@@ -273,12 +302,16 @@ import os
 os.setxattr(\"/sys/fs/cgroup\" + group, \"user.delegate\", b\"1\")
 END
          systemd-run --user --quiet --unit=mine --property=Delegate=yes --setenv=PATH=\"$PATH\" \
-             bash -c 'python3 mark.py && exec tithon daemon --detached-workers'
-         until_true 'tithon --no-start ps'
+             bash -c 'python3 mark.py && {{ TITHON_HOME=~/other tithon daemon --detached-workers &
+                      exec tithon daemon --detached-workers; }}'
+         until_true 'tithon --no-start ps && TITHON_HOME=~/other tithon --no-start ps'
          tithon run -c 'import os; print(os.getpid())' >kernel.txt
          group=$(group_of mine.service)
          leaf=$(echo $group/tithon-k-*/k)
          grep -qx $(cat kernel.txt) $leaf/cgroup.procs
+         # A session of the same name in another home has a group of its own.
+         TITHON_HOME=~/other tithon run -c 'x = 1'
+         [ $(ls -d $group/tithon-k-*/k | wc -l) = 2 ]
          tithon run -c '
 import subprocess
 subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", \"4711\"]).wait()'
@@ -286,6 +319,8 @@ subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", 
          tithon kill --session default >/dev/null
          until_true '! pgrep -xf \"/bin/sleep 4711\"'
          until_true '[ ! -e '$leaf' ]'
+         [ \"$(TITHON_HOME=~/other tithon run -c 'print(x)')\" = 1 ]
+         TITHON_HOME=~/other tithon shutdown --kill-kernels >/dev/null
          tithon shutdown >/dev/null"
     ));
 }

@@ -1,6 +1,6 @@
 //! Identifiers as types, so that a session is never taken for an execution or a seq for a count.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -114,6 +114,13 @@ impl fmt::Display for ExecId {
 
 /// A position in a session's journal: strictly increasing, never used twice; 0 is before the first.
 pub type Seq = i64;
+
+/// What a session's unit and control group are called: its directory tells the sessions of one name
+/// in several homes apart.
+pub fn group_name(dir: &Path) -> String {
+    let id = sha256_hex(dir.as_os_str().as_encoded_bytes());
+    format!("tithon-k-{}", &id[..16])
+}
 
 /// Lower-case hex SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {

@@ -38,6 +38,12 @@ impl Deaths {
         self.0.truncate(DELAYS.len() + 1);
         verdict
     }
+
+    /// Whether so many died lately that a further death is one too many.
+    pub(crate) fn are_too_many(&self, now: Instant) -> bool {
+        let recent = |death: &&Instant| now.duration_since(**death) < MEMORY;
+        self.0.iter().filter(recent).count() > DELAYS.len()
+    }
 }
 
 #[cfg(test)]
@@ -51,8 +57,11 @@ mod tests {
         for delay in DELAYS {
             assert_eq!(deaths.count(start), Verdict::Replace(delay));
         }
+        assert!(!deaths.are_too_many(start));
         assert_eq!(deaths.count(start), Verdict::GiveUp);
+        assert!(deaths.are_too_many(start));
         assert_eq!(deaths.count(start), Verdict::GiveUp);
+        assert!(!deaths.are_too_many(start + MEMORY));
         assert_eq!(
             deaths.count(start + MEMORY),
             Verdict::Replace(Duration::ZERO),

@@ -3,7 +3,7 @@
 //! Worker and kernel end what a session's kernel started. Left over is what outlived both, and what
 //! belongs to a session whose directory is gone. A worker whose supervisor never came back is shown
 //! with them, but ended only on demand: its kernel is what a user wanted to live on, and the next
-//! supervisor finds it. Who has lost the mark is still found in the control group of a session's unit.
+//! supervisor finds it. Who has lost the mark is still found in the control group of a session.
 //! Nothing is signalled but through a handle that was opened before the process
 //! was looked at, and looked at again right before the signal (I7).
 
@@ -18,6 +18,7 @@ use std::{
 use rustix::process::Signal;
 use tithon_ipc::{
     files::{self, CheckpointRecord, KernelRecord},
+    ids::group_name,
     lock::Lock,
     marks::{self, Marked},
     paths::Home,
@@ -141,11 +142,15 @@ impl Orphan {
     }
 }
 
-/// Processes in the group of a session's unit, and so started by its kernel, that do not carry its mark.
+/// Processes in the group of a session's unit or detached worker, and so started by its kernel, that do not carry its mark.
 fn grouped(sessions: &Path, marked: &[Marked]) -> Vec<Marked> {
     let units: HashMap<String, PathBuf> = discover::directories(sessions)
         .into_iter()
-        .map(|dir| (unit::name(&dir, 0), dir))
+        .flat_map(|dir| {
+            let names = (0..unit::NAMES).map(|nth| unit::name(&dir, nth));
+            let names: Vec<_> = names.chain([group_name(&dir)]).collect();
+            names.into_iter().map(move |name| (name, dir.clone()))
+        })
         .collect();
     let known: HashSet<_> = marked
         .iter()
@@ -172,7 +177,7 @@ fn grouped(sessions: &Path, marked: &[Marked]) -> Vec<Marked> {
         .collect()
 }
 
-/// The unit in whose kernel's leaf a process is.
+/// The unit, or the group of a detached worker, in whose kernel's leaf a process is.
 fn unit_of(pid: i32) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -173,7 +173,11 @@ impl Spawner {
             }
             match unit::is_replaced(unit).await {
                 Ok(true) if Instant::now() < deadline => sleep(ASK_INTERVAL).await,
-                Ok(_) => return Err(StartError::NotReplaced),
+                Ok(true) => {
+                    unit::give_up(dir, unit).await;
+                    return Err(StartError::NotReplaced);
+                }
+                Ok(false) => return Err(StartError::NotReplaced),
                 Err(err) => {
                     tracing::warn!(unit, %err, "systemd does not say what becomes of a worker");
                     return Err(StartError::NotReplaced);

@@ -17,7 +17,8 @@ use std::{
 
 use tithon_ipc::{
     files,
-    ids::sha256_hex,
+    ids::group_name,
+    lock::Lock,
     systemd::{NOT_STARTED, Systemd, SystemdError},
 };
 use tokio::{
@@ -34,7 +35,7 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 /// Names of one session's units: more than one only while a worker whose session ended still takes
 /// leave of its clients.
-const NAMES: u32 = 8;
+pub(crate) const NAMES: u32 = 8;
 /// How much of an error message is kept, in bytes.
 const WORDS_MAX: u64 = 4 << 10;
 
@@ -77,19 +78,18 @@ fn umask() -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// The name of a session's `nth` unit. Homes of one user have sessions of the same name: the
-/// directory tells them apart.
+/// The name of a session's `nth` unit.
 pub(crate) fn name(dir: &Path, nth: u32) -> String {
-    let id = &sha256_hex(dir.as_os_str().as_bytes())[..16];
+    let group = group_name(dir);
     match nth {
-        0 => format!("tithon-k-{id}.service"),
-        nth => format!("tithon-k-{id}-{nth}.service"),
+        0 => format!("{group}.service"),
+        nth => format!("{group}-{nth}.service"),
     }
 }
 
-/// Whether it is the name of a session's unit.
+/// Whether it is the name of a session's unit, or of the group of a detached worker.
 pub(crate) fn is_name(text: &str) -> bool {
-    text.starts_with("tithon-k-") && text.ends_with(".service")
+    text.starts_with("tithon-k-")
 }
 
 /// What a worker said of itself.
@@ -128,7 +128,9 @@ pub(crate) async fn start(recipe: &Recipe<'_>) -> Result<Verdict, String> {
     while nth < NAMES {
         let unit = name(recipe.dir, nth);
         let words = match attempt(recipe.dir, run(&systemd, recipe, &unit)).await? {
-            Outcome::Verdict(verdict) => return Ok(finished(&systemd, &unit, verdict).await),
+            Outcome::Verdict(verdict) => {
+                return Ok(finished(&systemd, recipe.dir, &unit, verdict).await);
+            }
             Outcome::Refused(words) => words,
         };
         let state = state(&systemd, &unit)
@@ -140,15 +142,23 @@ pub(crate) async fn start(recipe: &Recipe<'_>) -> Result<Verdict, String> {
                 let mut start = systemd.command("systemctl");
                 start.args(["--user", "start", &unit]);
                 return match attempt(recipe.dir, start).await? {
-                    Outcome::Verdict(verdict) => Ok(finished(&systemd, &unit, verdict).await),
-                    Outcome::Refused(words) => Err(words),
+                    Outcome::Verdict(verdict) => {
+                        Ok(finished(&systemd, recipe.dir, &unit, verdict).await)
+                    }
+                    Outcome::Refused(words) => {
+                        // It may have crashed without a word, and be about to do so again.
+                        finished(&systemd, recipe.dir, &unit, Verdict::Ended).await;
+                        Err(words)
+                    }
                 };
             }
             // The last one of that name was just ending.
             "not-found" if !vanished => vanished = true,
             "not-found" => return Err(words),
-            // It fails again and again; the next attempt is systemd's.
-            "activating" => return Ok(Verdict::Ended),
+            // It fails again and again.
+            "activating" => {
+                return Ok(finished(&systemd, recipe.dir, &unit, Verdict::Ended).await);
+            }
             // Its worker has given the session up and takes leave of its clients.
             _ => nth += 1,
         }
@@ -167,7 +177,8 @@ fn run(systemd: &Systemd, recipe: &Recipe<'_>, unit: &str) -> Command {
     }
     command
         .arg("--")
-        .arg(literal(recipe.program.as_os_str()))
+        // systemd replaces nothing in the path of the executable.
+        .arg(recipe.program)
         .args(["worker", "--unit", unit, "--home"])
         .arg(literal(recipe.home.as_os_str()))
         .arg("--dir")
@@ -273,24 +284,46 @@ async fn refusal(child: &mut Child, exit: io::Result<ExitStatus>) -> String {
     }
 }
 
-/// A worker that was too slow must not take the session later, after its clients were told.
-async fn finished(systemd: &Systemd, unit: &str, verdict: Verdict) -> Verdict {
-    if matches!(verdict, Verdict::Slow) {
-        stop(systemd, unit).await;
+/// A worker that was too slow must not take the session later, after its clients were told; one that
+/// ended is replaced by the supervisor, which counts, rather than by systemd, which does not.
+async fn finished(systemd: &Systemd, dir: &Path, unit: &str, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Slow => stop(systemd, &["--no-block", unit]).await,
+        // Waited for: the next start is to find the unit at rest, not in the way.
+        Verdict::Ended if !may_be_served(dir) => stop(systemd, &[unit]).await,
+        _ => {}
     }
     verdict
 }
 
-async fn stop(systemd: &Systemd, unit: &str) {
-    if let Err(err) = systemd.ctl(&["stop", "--no-block", unit]).await {
-        tracing::warn!(unit, %err, "a unit cannot be stopped");
+async fn stop(systemd: &Systemd, what: &[&str]) {
+    if let Err(err) = systemd.ctl(&[&["stop"], what].concat()).await {
+        tracing::warn!(?what, %err, "a unit cannot be stopped");
     }
 }
 
-/// Ends systemd's own attempts to replace a session's worker; its kernel is left alone.
-pub(crate) async fn give_up(dir: &Path) {
-    if let Ok(systemd) = Systemd::at_hand() {
-        stop(&systemd, &name(dir, 0)).await;
+/// Whether a worker may own the session: only a lock that is free proves that none does (I7).
+fn may_be_served(dir: &Path) -> bool {
+    !matches!(Lock::is_held(&files::worker_lock(dir)), Ok(false))
+}
+
+/// Ends systemd's own attempts to replace a session's worker, the last of which was `unit`, unless
+/// one of them owns the session; its kernel is left alone.
+pub(crate) async fn give_up(dir: &Path, unit: &str) {
+    let Ok(systemd) = Systemd::at_hand() else {
+        return;
+    };
+    let others = (0..NAMES).map(|nth| name(dir, nth));
+    for candidate in std::iter::once(unit.to_owned()).chain(others.filter(|it| it != unit)) {
+        // Elsewhere a worker that gave the session up may take leave of its clients.
+        let is_ours = candidate == unit
+            || matches!(
+                state(&systemd, &candidate).await.as_deref(),
+                Ok("activating")
+            );
+        if is_ours && !may_be_served(dir) {
+            stop(&systemd, &[&candidate]).await;
+        }
     }
 }
 

@@ -174,7 +174,7 @@ fn start(
     // Where the home stands is the user's; it may be closed to us.
     home.root().parent().map(|above| sync_names(above, above));
     let key = id.key();
-    let group = Group::settle(&standing, &key);
+    let group = Group::settle(&standing, &dir);
     let place = Place {
         home,
         dir,

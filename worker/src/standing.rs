@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::Signal;
 use tithon_ipc::{
-    ids::SessionKey,
+    ids::group_name,
     process::{ProcessHandle, ProcessIdentity},
     systemd::Systemd,
 };
@@ -63,8 +63,8 @@ pub struct Group {
 
 impl Group {
     /// Makes the leaves and moves this process into its own; `None` where there is no control group
-    /// that is ours to divide.
-    pub(crate) fn settle(standing: &Standing, key: &SessionKey) -> Option<Self> {
+    /// that is ours to divide. A session's directory names the part that is made in another's.
+    pub(crate) fn settle(standing: &Standing, dir: &Path) -> Option<Self> {
         let own = own_group()?;
         let group = match standing {
             Standing::Unit(unit) if own.ends_with(unit) => Self {
@@ -72,7 +72,7 @@ impl Group {
                 ours: false,
             },
             Standing::Detached(_) if is_delegated(&own) => Self {
-                root: own.join(format!("tithon-k-{key}")),
+                root: own.join(group_name(dir)),
                 ours: true,
             },
             _ => return None,
@@ -268,10 +268,9 @@ mod tests {
 
     #[test]
     fn a_group_that_is_not_delegated_is_left_alone() {
-        let key = tithon_ipc::ids::SessionId::default().key();
         let unit = Standing::Unit("tithon-k-0.service".to_owned());
         assert!(
-            Group::settle(&unit, &key).is_none(),
+            Group::settle(&unit, Path::new("/h/sessions/s")).is_none(),
             "the tests run in no unit of that name"
         );
         assert!(!is_delegated(Path::new("/")));

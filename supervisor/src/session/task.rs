@@ -23,6 +23,9 @@ const POLICY_LIMIT: Duration = Duration::from_secs(10);
 /// a full disk has space again, and its kernel has more to say.
 const REST: Duration = Duration::from_secs(10);
 
+/// How long until a worker that owns its session but does not listen is looked for again.
+const NOT_YET: Duration = Duration::from_secs(1);
+
 /// How long a session without worker and kernel keeps its task, in case somebody asks again. What there
 /// is to know of it is on disk: a supervisor that has seen ten thousand sessions keeps those that live.
 const UNNEEDED: Duration = Duration::from_secs(5);
@@ -36,7 +39,8 @@ enum State {
     Starting(Start),
     /// A worker that is watched.
     Live(Living),
-    /// Too many died. The kernel may live; the next use tries again, and so do we after a while.
+    /// Too many died, or one that may live is not to be found. The kernel may live; the next use tries
+    /// again, and so do we after a while.
     Failed(String, Instant),
 }
 
@@ -179,12 +183,7 @@ impl Task {
     fn changed(&mut self, change: Change) {
         match change {
             Change::Started(Ok(living)) => {
-                if std::mem::take(&mut self.succession)
-                    && self.deaths.count(Instant::now()) == Verdict::GiveUp
-                {
-                    let pid = living.record().process.pid;
-                    return self.fail(&format!("the last (pid {pid}) is stopped"));
-                }
+                self.count_succession();
                 tracing::info!(session = %self.id, pid = living.record().process.pid, "a worker serves");
                 for answer in self.waiting.drain(..) {
                     reply(answer, Ok(Some(Arc::clone(living.record()))));
@@ -197,6 +196,14 @@ impl Task {
                 self.succession = false;
                 let workdir = self.wanted.take().flatten();
                 self.start(Duration::ZERO, workdir);
+            }
+            Change::Started(Err(StartError::Find(err))) => {
+                // Somebody may own the session: whoever asks is told, and nothing counts as a death (I7).
+                self.count_succession();
+                tracing::warn!(session = %self.id, %err, "no worker yet");
+                let reason = err.to_string();
+                self.disappoint(&reason);
+                self.state = State::Failed(reason, Instant::now() + NOT_YET);
             }
             Change::Started(Err(err)) => {
                 self.succession = false;
@@ -238,9 +245,23 @@ impl Task {
     /// A worker that was a unit died: systemd replaces it, and only if it does not, we do.
     fn await_successor(&mut self, unit: String) {
         let (dir, spawner) = (self.dir.clone(), Arc::clone(&self.spawner));
+        let too_many = self.deaths.are_too_many(Instant::now());
         self.succession = true;
         self.wanted = None;
-        self.state = State::Starting(Box::pin(async move { spawner.succeed(&unit, &dir).await }));
+        self.state = State::Starting(Box::pin(async move {
+            if too_many {
+                unit::give_up(&dir, &unit).await;
+            }
+            spawner.succeed(&unit, &dir).await
+        }));
+    }
+
+    /// Counts the death that systemd's worker, if it is the one awaited, is to make good. The worker
+    /// is not stopped even after too many: at its own death its unit is.
+    fn count_succession(&mut self) {
+        if std::mem::take(&mut self.succession) {
+            self.deaths.count(Instant::now());
+        }
     }
 
     /// The session is without a worker: a living kernel gets another, within reason.
@@ -265,8 +286,6 @@ impl Task {
         tracing::error!(session = %self.id, reason, "giving up");
         self.disappoint(&reason);
         self.state = State::Failed(reason, Instant::now() + REST);
-        let dir = self.dir.clone();
-        tokio::spawn(async move { unit::give_up(&dir).await });
     }
 
     fn disappoint(&mut self, reason: &str) {

@@ -1,7 +1,10 @@
 //! Sessions and their workers: started, handed clients, replaced, given up, found again.
 
 use serde_json::json;
-use tithon_ipc::files::Meta;
+use tithon_ipc::{
+    files::{Meta, worker_lock},
+    lock::Lock,
+};
 
 use crate::harness::{Rig, eventually};
 
@@ -151,6 +154,32 @@ async fn a_session_whose_workers_keep_ending_fails_clearly_and_can_be_tried_agai
     let kernel = rig.kernel("a").unwrap();
     rig.reform("a", "crash");
     rig.attach("a").await;
+    assert_eq!(rig.kernel("a"), Some(kernel));
+}
+
+#[tokio::test]
+async fn an_owner_that_does_not_listen_yet_is_not_taken_for_dead() {
+    let mut rig = Rig::new();
+    rig.attach("a").await;
+    let kernel = rig.kernel("a").unwrap();
+    rig.crash();
+    rig.crash_worker("a");
+    let lock = eventually("the worker's end", || {
+        Lock::try_acquire(&worker_lock(&rig.session("a"))).unwrap()
+    });
+    rig.start();
+    let mut client = rig.client().await;
+    client
+        .send(json!({"op": "attach", "session": "a"}).to_string())
+        .await;
+    let reason = client.dismissed(1000).await;
+    assert!(
+        reason.contains("no worker listens") && !reason.contains("keep ending"),
+        "{reason}"
+    );
+    // Nobody asks again, and the kernel is served all the same.
+    drop(lock);
+    eventually("a worker", || rig.worker("a"));
     assert_eq!(rig.kernel("a"), Some(kernel));
 }
 
