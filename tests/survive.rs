@@ -185,6 +185,15 @@ fn the_death_of_a_kernel_is_told_and_can_be_mended() {
     let lost = home.tithon(&["run", "--session", "s", "-c", "import os; os._exit(3)"]);
     assert_eq!(lost.code, 4, "{lost:?}");
     assert!(lost.stderr.contains("KernelDied"), "{lost:?}");
+    // Done literally it mends this session, and not another one's living kernel.
+    assert!(
+        lost.stderr.contains("(tithon restart --session 's', or"),
+        "{lost:?}"
+    );
+    client.ask(&restart, "kernel_restarted");
+    let other = home.tithon(&["run", "--session", "s", "--python", "other", "-c", "1"]);
+    assert_eq!(other.code, 0, "{other:?}");
+    assert!(other.stderr.contains("runs already"), "{other:?}");
 }
 
 #[test]

@@ -61,6 +61,19 @@ fn from<'a>(shown: &'a str, beginning: &str) -> &'a str {
     &shown[at.unwrap_or_else(|| panic!("no {beginning}:\n{shown}"))..]
 }
 
+/// IPython's `exit` would end the kernel of everybody.
+#[test]
+fn who_says_exit_leaves_the_kernel_alone() {
+    let home = Home::empty();
+    let mut prompt = open(&home, &[]);
+    prompt.ready();
+    prompt.enter("x = 41");
+    prompt.ready();
+    prompt.enter("exit");
+    prompt.wait_for("detached; session 'default' lives on");
+    assert_eq!(home.tithon(&["run", "-c", "x + 1"]).ok(), "42\n");
+}
+
 #[test]
 fn lines_are_edited_run_and_remembered_elsewhere() {
     let home = Home::empty();

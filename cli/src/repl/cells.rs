@@ -21,6 +21,8 @@ pub(super) struct Cells {
     open: HashMap<String, Cell>,
     running: Option<String>,
     watched: Option<Watched>,
+    /// Names the session in a command, where it must be named.
+    flag: String,
 }
 
 struct Cell {
@@ -50,6 +52,14 @@ pub(super) struct Heard {
 }
 
 impl Cells {
+    /// None yet, in a session that commands name so.
+    pub(super) fn named(flag: String) -> Self {
+        Self {
+            flag,
+            ..Self::default()
+        }
+    }
+
     /// Takes over a snapshot's executions; the one that runs is watched, unless one is already.
     pub(super) fn restore(&mut self, executions: &[Execution]) {
         self.open.clear();
@@ -170,8 +180,8 @@ impl Cells {
             }
             "kernel" => {
                 let kernel: Status = event.payload()?;
-                if let Some(words) = kernel_words(&kernel.status) {
-                    screen.aside(words);
+                if let Some(words) = kernel_words(&kernel.status, &self.flag) {
+                    screen.aside(&words);
                 }
             }
             _ => {}
@@ -229,22 +239,27 @@ fn author() -> String {
     }
 }
 
-fn kernel_words(status: &str) -> Option<&'static str> {
-    Some(match status {
+fn kernel_words(status: &str, flag: &str) -> Option<String> {
+    let words = match status {
         "restarting" => "the kernel is restarted",
         "restarted" => "the kernel is fresh: variables are gone, the history stays",
         "replaced" => "the kernel was lost and replaced: variables are gone, the history stays",
         "killed" => "the kernel was ended; the next cell gets a fresh one",
         "gc" => "the kernel was idle for long and was ended; the next cell gets a fresh one",
         "restored" => {
-            "the kernel is as it was after an earlier cell; `tithon log` shows which ran since"
+            return Some(format!(
+                "the kernel is as it was after an earlier cell; `tithon log{flag}` shows which ran since"
+            ));
         }
         "dead" => {
-            "the kernel died; `tithon restart` gives the session a fresh one, `tithon restore` one of its checkpoints"
+            return Some(format!(
+                "the kernel died; `tithon restart{flag}` gives the session a fresh one, `tithon restore{flag}` one of its checkpoints"
+            ));
         }
         "shutdown" => "the supervisor was shut down with its kernels",
         _ => return None,
-    })
+    };
+    Some(words.to_owned())
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl<'a> Repl<'a> {
             bound,
             attempts: Attempts::over(link),
             cursor: None,
-            cells: Cells::default(),
+            cells: Cells::named(flag(bound.session())),
             screen: Screen::new(palette),
             notices: Notices::default(),
             terminal: Terminal::new().map_err(failed)?,
@@ -165,6 +165,8 @@ impl<'a> Repl<'a> {
                 Wake::Frame(Ok(None)) => return Err(Stop::Lost(Lost::Goodbye)),
                 Wake::Frame(Err(_)) => return Err(Stop::Lost(Lost::Broken)),
                 Wake::Quiet => self.flush()?,
+                // IPython would end the kernel, which is nobody's wish here.
+                Wake::Said(Said::Code(code)) if says_goodbye(&code) => return Ok(()),
                 Wake::Said(Said::Code(code)) => self.entered(&code, connection).await?,
                 Wake::Said(Said::Interrupted) => self.prompt.read(),
                 Wake::Said(Said::Left) => return Ok(()),
@@ -369,6 +371,11 @@ impl<'a> Repl<'a> {
             .flush(&mut self.prompt)
             .map_err(CliError::Output)
     }
+}
+
+/// Whether somebody leaves the way they leave Python.
+fn says_goodbye(code: &str) -> bool {
+    matches!(code.trim(), "exit" | "exit()" | "quit" | "quit()")
 }
 
 /// The flag that names the session, where it must be named.

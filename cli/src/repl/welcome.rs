@@ -2,7 +2,7 @@
 
 use jiff::Zoned;
 
-use super::screen::Screen;
+use super::{flag, screen::Screen};
 use crate::{
     frames::Snapshot,
     render::log::{self, Extent},
@@ -29,7 +29,11 @@ pub(super) fn show(screen: &mut Screen, session: &str, snapshot: &Snapshot) {
     let (open, ended): (Vec<_>, Vec<_>) = snapshot.executions.iter().partition(|it| it.is_open());
     if let Some(last) = ended.last() {
         if ended.len() > 1 {
-            screen.aside(&format!("{} cells before it: tithon log", ended.len() - 1));
+            let cells = match ended.len() - 1 {
+                1 => "1 cell".to_owned(),
+                many => format!("{many} cells"),
+            };
+            screen.aside(&format!("{cells} before it: tithon log{}", flag(session)));
         }
         screen.write(&log::execution(last, &now, palette, Extent::Excerpt));
     }

@@ -99,16 +99,22 @@ impl Session {
     }
 
     fn failure_row(&mut self, exec: ExecId, reason: &str, mut traceback: Vec<String>) {
+        // Whoever does as they are told must not meet another session's kernel.
+        let named = match self.place.id.as_str() {
+            "default" => String::new(),
+            name => format!(" --session '{name}'"),
+        };
         traceback.push(match self.way_back() {
             Some(exec) if self.checkpoints.restores_by_itself() && !self.checkpoints.failed => {
                 format!("The session goes on from its state after {exec}.")
             }
             Some(exec) => format!(
-                "`tithon restore` goes on from the state after {exec}; restart the kernel (tithon \
-                 restart, or Tithon: Restart Kernel) for an empty one."
+                "`tithon restore{named}` goes on from the state after {exec}; restart the kernel \
+                 (tithon restart{named}, or Tithon: Restart Kernel) for an empty one."
             ),
-            None => "Restart the kernel (tithon restart, or Tithon: Restart Kernel) to continue."
-                .to_owned(),
+            None => format!(
+                "Restart the kernel (tithon restart{named}, or Tithon: Restart Kernel) to continue."
+            ),
         });
         self.row(
             Some(exec),

@@ -147,6 +147,20 @@ impl Session {
             .memory_max
     }
 
+    /// Says that a kernel that runs is not the one that somebody asks for.
+    pub(super) fn tell_unmet(&self, wish: &LaunchWish) {
+        if wish.python.is_none() && wish.kernel.is_none() {
+            return;
+        }
+        let file = self.place.dir.join("launch.json");
+        let stored = files::read_json::<LaunchFile>(&file).map(|stored| stored.wish);
+        if stored.is_ok_and(|met| met.python != wish.python || met.kernel != wish.kernel) {
+            self.notice(
+                "the session's kernel runs already and was not asked for so: a --python or --kernel is for a session without one (tithon kill)",
+            );
+        }
+    }
+
     /// Notes a limit for the next kernel, and says that the one that runs has another.
     pub(super) fn limit_later(&mut self, bytes: u64) {
         let file = self.place.dir.join("launch.json");

@@ -24,12 +24,14 @@ impl Session {
         if launch.is_some() {
             self.noticing.insert(client);
         }
-        let limit = launch.as_ref().and_then(|wish| wish.memory_max);
-        if let Some(bytes) = limit
+        if let Some(wish) = &launch
             && !matches!(op, Op::RestartKernel)
             && self.kernel.running().is_some()
         {
-            self.limit_later(bytes);
+            if let Some(bytes) = wish.memory_max {
+                self.limit_later(bytes);
+            }
+            self.tell_unmet(wish);
         }
         if self.ending == Some(Ending::Retired)
             || self.kernel.running().is_some_and(Kernel::is_last)
