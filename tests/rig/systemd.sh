@@ -34,7 +34,8 @@ await_instances() {
     local look taken limit
     limit=$(cat /proc/sys/fs/inotify/max_user_instances)
     for look in $(seq 120); do
-        taken=$(find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null | wc -l)
+        # It fails over a process that ends while it looks.
+        taken=$({ find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null || true; } | wc -l)
         [ $((limit - taken)) -ge 24 ] && return
         sleep 0.5
     done
