@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    render::settle_colours();
     let arguments = arguments::Arguments::parse();
     commands::run(arguments).unwrap_or_else(|err| {
         if let Some(words) = err.words() {

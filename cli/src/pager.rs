@@ -6,14 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::error::CliError;
+use crate::{error::CliError, render};
 
 /// Shows text that may be longer than a screen.
 ///
 /// # Errors
 /// When standard output cannot be written.
 pub(crate) fn show(text: &str) -> Result<(), CliError> {
-    if io::stdout().is_terminal() && !env::var("TERM").is_ok_and(|term| term == "dumb") {
+    if io::stdout().is_terminal() && !render::is_plain_terminal() {
         let named = ["TITHON_PAGER", "PAGER"]
             .into_iter()
             .find_map(|name| env::var(name).ok());

@@ -341,6 +341,8 @@ fn a_terminal_that_moves_no_cursor_gets_lines_and_no_escape_sequences() {
         };
     }
     echoing.env("TERM", "dumb");
+    // Elsewhere this one alone is taken for colours.
+    echoing.env("CI", "true");
     let mut prompt = Terminal::run(echoing);
     let goes_on = |shown: &str| shown.ends_with("\n...");
     prompt.ready();

@@ -32,7 +32,7 @@ use super::{
     plain,
     python::{Completeness, INDENT, completeness, highlighted},
 };
-use crate::render::log::Palette;
+use crate::render::{self, log::Palette};
 
 pub(super) const PROMPT: &str = ">>> ";
 /// Longer than an idle kernel takes, shorter than a pause in typing.
@@ -88,7 +88,7 @@ impl Prompt {
         let (orders, requests) = mpsc::channel();
         let is_dropped = Arc::<AtomicBool>::default();
         let mut printer: Option<Box<dyn ExternalPrinter + Send>> = None;
-        if plain::is_plain() {
+        if render::is_plain_terminal() {
             let lines = plain::Lines::new(Kernel(sender.clone()), Arc::clone(&is_dropped));
             thread::spawn(move || serve_plain(&lines, &requests, &sender));
         } else {

@@ -2,7 +2,6 @@
 //! terminal itself edits them, and never an escape sequence.
 
 use std::{
-    env,
     io::{self, BufRead, Write},
     sync::{
         Arc,
@@ -16,12 +15,6 @@ use super::{
 };
 
 const CONTINUATION: &str = "... ";
-
-/// Whether the terminal says that it is such a one.
-pub(super) fn is_plain() -> bool {
-    // Those that the line editor refuses, too.
-    env::var("TERM").is_ok_and(|term| ["dumb", "emacs", "cons25"].contains(&&*term))
-}
 
 /// Reads code line by line.
 pub(super) struct Lines {

@@ -20,7 +20,7 @@ use rustix::{
 use tithon_ipc::readiness::readable;
 use tokio::io::unix::AsyncFd;
 
-use super::plain::is_plain;
+use crate::render;
 
 const BRACKETED_PASTE: &str = "\x1b[?2004h";
 const END_OF_BRACKETED_PASTE: &str = "\x1b[?2004l";
@@ -65,7 +65,7 @@ impl Terminal {
             found: tcgetattr(io::stdin())?,
             input: readable(io::stdin().as_fd().try_clone_to_owned()?)?,
             mode: Mode::Found,
-            is_plain: is_plain(),
+            is_plain: render::is_plain_terminal(),
             begun: Vec::new(),
             ahead: None,
         })
