@@ -1,6 +1,6 @@
 //! The files themselves: synced before they are named, read only where they can be.
 
-use std::{collections::BTreeSet, ffi::OsStr, io, path::Path, sync::Arc};
+use std::{collections::BTreeSet, ffi::OsStr, io, path::Path, sync::Arc, thread};
 
 use tithon_ipc::ids::sha256_hex;
 
@@ -10,6 +10,9 @@ use crate::project::{Missing, NAME, ProjectDir};
 pub(super) const OUTPUTS: &str = "outputs";
 /// Larger than any image that fits in a message.
 const IMAGE_MAX: u64 = 1 << 30;
+/// How many files are synced at once. A sync waits for the file system's own commit, which those that
+/// wait at the same time share.
+const SYNCS_AT_ONCE: usize = 8;
 
 /// A file that a transaction names and that must be on the disk before it.
 #[derive(Clone, Debug)]
@@ -21,19 +24,36 @@ pub struct NewFile {
 impl NewFile {
     /// Puts files on the disk, and then their names.
     pub(crate) fn sync(files: &[Self]) {
-        let mut names = BTreeSet::new();
-        for file in files {
-            let synced = outputs(&file.workdir, Missing::Fail)
-                .and_then(|dir| dir.sync(OsStr::new(&file.name)));
-            if let Err(err) = synced {
-                tracing::warn!("failed to sync {}: {err}", file.name);
+        let share = files.len().div_ceil(SYNCS_AT_ONCE).max(1);
+        thread::scope(|scope| {
+            let mut shares = files.chunks(share);
+            let own = shares.next();
+            for files in shares {
+                let others = thread::Builder::new().name("sync".to_owned());
+                let sync = || files.iter().for_each(Self::sync_content);
+                if others.spawn_scoped(scope, sync).is_err() {
+                    // A user at the limit of processes: later, and not at once.
+                    sync();
+                }
             }
-            names.insert(&file.workdir);
-        }
-        for workdir in names {
+            own.into_iter().flatten().for_each(Self::sync_content);
+        });
+        for workdir in files
+            .iter()
+            .map(|file| &file.workdir)
+            .collect::<BTreeSet<_>>()
+        {
             if let Err(err) = outputs(workdir, Missing::Fail).and_then(|dir| dir.sync_names()) {
                 tracing::warn!("failed to sync the images' directory: {err}");
             }
+        }
+    }
+
+    fn sync_content(&self) {
+        let synced =
+            outputs(&self.workdir, Missing::Fail).and_then(|dir| dir.sync(OsStr::new(&self.name)));
+        if let Err(err) = synced {
+            tracing::warn!("failed to sync {}: {err}", self.name);
         }
     }
 }

@@ -2,7 +2,9 @@
 //! whoever takes over after a crash can tell them from files of the project's other sessions.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +35,13 @@ impl Unsettled {
     /// A file is about to be written.
     pub(crate) fn add(&mut self, name: &str) {
         self.names.push(name.to_owned());
-        self.store();
+        let appended = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)
+            .and_then(|mut list| list.write_all(format!("{name}\n").as_bytes()));
+        note(appended);
     }
 
     /// The newest was not written after all.
@@ -51,17 +59,20 @@ impl Unsettled {
     }
 
     fn store(&self) {
-        let stored = if self.names.is_empty() {
+        note(if self.names.is_empty() {
             fs::remove_file(&self.path).or_else(|err| match err.kind() {
                 io::ErrorKind::NotFound => Ok(()),
                 _ => Err(err),
             })
         } else {
-            write_atomic(&self.path, self.names.join("\n").as_bytes())
-        };
-        if let Err(err) = stored {
-            // A crash would leave a file that nothing names: not worth an image.
-            tracing::debug!("failed to note which images are being written: {err}");
-        }
+            write_atomic(&self.path, (self.names.join("\n") + "\n").as_bytes())
+        });
+    }
+}
+
+fn note(stored: io::Result<()>) {
+    if let Err(err) = stored {
+        // A crash would leave a file that nothing names: not worth an image.
+        tracing::debug!("failed to note which images are being written: {err}");
     }
 }
