@@ -25,14 +25,21 @@ pub const SITE: &str = "TITHON_SITE";
 /// The script to run. Jupyter tools look for this name in a kernel's command line.
 const ENTRY: &str = "ipykernel_launcher.py";
 
-/// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 8] = [
-    ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
-    ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
+/// What any Python process needs to be forked safely; these files need nothing else of the launcher.
+pub const FORKING: [(&str, &str); 2] = [
+    ("tithon_fork.py", include_str!("launcher/tithon_fork.py")),
     (
         "tithon_safety.py",
         include_str!("launcher/tithon_safety.py"),
     ),
+];
+
+/// Every file of the launcher, the entry last: once it is there, all are.
+const FILES: [(&str, &str); 9] = [
+    ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
+    ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
+    FORKING[0],
+    FORKING[1],
     (
         "tithon_revive.py",
         include_str!("launcher/tithon_revive.py"),
@@ -54,30 +61,38 @@ const FILES: [(&str, &str); 8] = [
 
 /// Writes the launcher to `<dir>/<content hash>/ipykernel_launcher.py` and returns that path.
 ///
+/// # Errors
+/// Those of [`install_files`].
+pub fn install(dir: &Path) -> io::Result<PathBuf> {
+    Ok(install_files(dir, &FILES)?.join(ENTRY))
+}
+
+/// Writes files, each a name and its content, to `<dir>/<content hash>/` and returns that directory.
+///
 /// Files that are there and right are left alone, others replaced by rename, so any number of processes
 /// may do this at once. Directories are created 0700, files 0600.
 ///
 /// # Errors
 /// Whatever the file system says.
-pub fn install(dir: &Path) -> io::Result<PathBuf> {
-    let home = dir.join(content_hash());
+pub fn install_files(dir: &Path, files: &[(&str, &str)]) -> io::Result<PathBuf> {
+    let home = dir.join(content_hash(files));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&home)?;
-    for (name, content) in FILES {
+    for (name, content) in files {
         let path = home.join(name);
         if fs::read(&path).is_ok_and(|present| present == content.as_bytes()) {
             continue;
         }
         write_atomic(&path, content.as_bytes())?;
     }
-    Ok(home.join(ENTRY))
+    Ok(home)
 }
 
-fn content_hash() -> String {
+fn content_hash(files: &[(&str, &str)]) -> String {
     let mut hash = Sha256::new();
-    for (name, content) in FILES {
+    for (name, content) in files {
         hash.update(name);
         hash.update([0]);
         hash.update(content);

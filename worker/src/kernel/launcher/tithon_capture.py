@@ -30,8 +30,9 @@ from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 import tithon_requests
-from tithon_checkpoint import Checkpointer, open_descriptors
+from tithon_checkpoint import Checkpointer
 from tithon_fd import FdFile
+from tithon_fork import open_descriptors
 from tithon_revive import Infrastructure
 from tithon_spool import (
     CONTROL,

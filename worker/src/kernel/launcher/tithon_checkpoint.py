@@ -18,7 +18,6 @@ kernel closed.
 """
 
 import contextvars
-import ctypes
 import fcntl
 import gc
 import json
@@ -30,8 +29,13 @@ import stat
 import sys
 import threading
 import time
-import warnings
 
+from tithon_fork import fork as _fork
+from tithon_fork import oom_score as _oom_score
+from tithon_fork import open_descriptors
+from tithon_fork import own_offsets as _own_offsets
+from tithon_fork import replace as _replace
+from tithon_fork import title as _title
 from tithon_safety import Surroundings
 
 # How long a library's fork handlers may take before the copy is given up.
@@ -42,7 +46,6 @@ _UNCLAIMED = 60.0
 # Turns of the event loop in which it must come to rest.
 _TURNS = 50
 _OOM_VICTIM = 1000
-_PR_SET_NAME = 15
 _EVERY_SIGNAL = set(signal.valid_signals()) if hasattr(signal, "valid_signals") else set()
 
 
@@ -261,13 +264,6 @@ class Checkpointer:
         _own_offsets()
 
 
-def _fork():
-    with warnings.catch_warnings():
-        # Python 3.12 warns of threads; which ones there are is known here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
 def _bind(listener, path):
     mask = os.umask(0o177)
     try:
@@ -299,54 +295,6 @@ def _reap():
             pass
     except ChildProcessError:
         pass
-
-
-def open_descriptors():
-    return [int(fd) for fd in os.listdir("/proc/self/fd")]
-
-
-def _own_offsets():
-    """Open regular files again, so that a copy's reading and writing does not move anyone else's place."""
-    for fd in open_descriptors():
-        try:
-            if fd <= 2 or not stat.S_ISREG(os.fstat(fd).st_mode):
-                continue
-            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-            offset = os.lseek(fd, 0, os.SEEK_CUR)
-            again = os.open(f"/proc/self/fd/{fd}", (flags & (os.O_ACCMODE | os.O_APPEND)) | os.O_CLOEXEC)
-            os.lseek(again, offset, os.SEEK_SET)
-            _replace(fd, again)
-            os.close(again)
-        except OSError:  # no longer permitted: the place stays shared
-            pass
-
-
-def _replace(fd, by):
-    """Put another file under a descriptor's number, inherited by children as before."""
-    os.dup2(by, fd, os.get_inheritable(fd))
-
-
-def _oom_score(score):
-    """Set how willingly this process is killed for memory; returns what it was."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
-            before = file.read().strip()
-            file.seek(0)
-            file.write(str(score))
-        return before
-    except OSError:
-        return score
-
-
-def _title(name):
-    """Set what `ps` calls this process; returns what it was."""
-    try:
-        with open("/proc/self/comm") as comm:
-            before = comm.read().strip()
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
-        return before
-    except OSError:
-        return name
 
 
 def _say(line):

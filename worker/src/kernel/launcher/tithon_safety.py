@@ -36,9 +36,11 @@ class Surroundings:
     """Threads and descriptors of the kernel itself: what there is before any code of the user runs.
 
     In a copy that was woken the user's descriptors are there before it, and none of the user's threads is.
+    `contexts` counts the zmq contexts that are not the user's.
     """
 
-    def __init__(self, descriptors_before=()):
+    def __init__(self, descriptors_before=(), contexts=_CONTEXTS):
+        self._contexts = contexts
         self._threads = {id(thread): thread for thread in threading.enumerate()}
         self._tasks = set(_tasks())
         self.descriptors = {
@@ -56,6 +58,10 @@ class Surroundings:
         debugger = getattr(kernel, "debugger", None)
         if debugger is not None and getattr(debugger, "is_started", False):
             return "the debugger is attached"
+        return self.obstacle_in_process()
+
+    def obstacle_in_process(self):
+        """The same of a process that is no kernel."""
         for module, words in _NEVER.items():
             if module in sys.modules:
                 return words
@@ -71,7 +77,7 @@ class Surroundings:
         if others:
             return f"threads: {', '.join(sorted(others)[:5])}"
         # Counted, not remembered: the heartbeat's context starts its threads whenever its own gets to it.
-        contexts = _CONTEXTS + any(type(thread).__name__ == "GarbageCollectorThread" for thread in python)
+        contexts = self._contexts + any(type(thread).__name__ == "GarbageCollectorThread" for thread in python)
         tasks = _tasks().values()
         if sum(name.startswith(_ZMQ) for name in tasks) > _THREADS_OF_A_CONTEXT * contexts:
             return "zmq sockets of the session's own"
