@@ -35,7 +35,7 @@ pub const FORKING: [(&str, &str); 2] = [
 ];
 
 /// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
     ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
     FORKING[0],
@@ -47,6 +47,10 @@ const FILES: [(&str, &str); 9] = [
     (
         "tithon_requests.py",
         include_str!("launcher/tithon_requests.py"),
+    ),
+    (
+        "tithon_traceback.py",
+        include_str!("launcher/tithon_traceback.py"),
     ),
     (
         "tithon_checkpoint.py",

@@ -34,7 +34,8 @@ impl Session {
     pub(super) async fn kernel_ended(&mut self) {
         if let Some(kernel) = self.kernel.running_mut() {
             kernel.exit = kernel.process.exit().await;
-            tracing::warn!(pid = kernel.process.pid(), exit = ?kernel.exit, "the kernel died");
+            let exit = kernel.exit.map(tracing::field::display);
+            tracing::warn!(pid = kernel.process.pid(), exit, "the kernel died");
             kernel.end = Some(End::Died);
         }
         self.look_for_last_checkpoint().await;

@@ -123,7 +123,7 @@ impl Session {
             let progress = events.clone();
             let mut tell = |line: &str| drop(progress.send(LaunchEvent::Progress(line.to_owned())));
             let chosen = python::choose(&wish, &envs, &mut tell)
-                .map_err(|err| err.to_string())
+                .map_err(|err| format!("failed to {err}"))
                 .and_then(|launch| {
                     memory_max.map_or(Ok(()), |bytes| limit_memory(&standing, bytes))?;
                     Ok(launch)

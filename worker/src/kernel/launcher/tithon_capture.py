@@ -23,6 +23,7 @@ import ipykernel
 import zmq
 from ipykernel import kernelapp, kernelbase
 from ipykernel.iostream import IOPubThread, OutStream
+from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.session import Session
 from tornado import ioloop
 from traitlets import default
@@ -30,6 +31,7 @@ from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 import tithon_requests
+import tithon_traceback
 from tithon_checkpoint import Checkpointer
 from tithon_fd import FdFile
 from tithon_fork import open_descriptors
@@ -364,6 +366,7 @@ def install(spool):
         hooked.spool = spool
     kernelapp.IOPubThread = SpooledIOPubThread
     tithon_requests.install(kernelbase.Kernel)
+    tithon_traceback.install(InteractiveShell)
     kernelbase.Kernel._input_request = _spooled_input_request(spool, kernelbase.Kernel._input_request)
     _write_crashes_to(os.path.join(spool.directory, CRASH_LOG))
     os.register_at_fork(after_in_child=_forget_streams_in_child)
@@ -414,6 +417,4 @@ def _write_crashes_to(path):
 
 
 def _shell_has_tips():
-    from IPython.core.interactiveshell import InteractiveShell
-
     return "enable_tip" in InteractiveShell.class_trait_names()
