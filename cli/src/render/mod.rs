@@ -6,6 +6,7 @@ pub(crate) mod markdown;
 pub(crate) mod notice;
 pub(crate) mod output;
 pub(crate) mod picture;
+mod sixel;
 pub(crate) mod table;
 pub(crate) mod units;
 pub(crate) mod words;

@@ -1,7 +1,9 @@
 //! Pictures in terminals that show them; in any other there is never an escape sequence.
 //!
 //! The protocols are kitty's (<https://sw.kovidgoyal.net/kitty/graphics-protocol/>) and iTerm2's
-//! (<https://iterm2.com/documentation-images.html>). Both take the PNG as it is.
+//! (<https://iterm2.com/documentation-images.html>), which take the PNG as it is, and sixels, which are
+//! drawn from it. What a terminal can do is told by its environment, or by `TITHON_PICTURES`; it is not
+//! asked, because its answer comes among the keys that somebody types.
 
 use std::{
     env, fs,
@@ -12,6 +14,8 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
+use super::sixel;
+
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pictures {
@@ -21,7 +25,16 @@ pub(crate) enum Pictures {
     Kitty,
     /// iTerm2's protocol.
     Iterm,
+    /// DEC's, which many terminals know.
+    Sixel,
 }
+
+/// Says what the terminal can do, where its own variables do not.
+const SETTING: &str = "TITHON_PICTURES";
+/// Width of a character where the terminal does not tell, in pixels.
+const CELL_WIDTH: usize = 8;
+/// The first Konsole that draws sixels, as it numbers itself: 22.04.
+const KONSOLE_MIN: u32 = 220_400;
 
 /// Largest file that is shown, in bytes.
 const PICTURE_MAX: usize = 16 << 20;
@@ -41,12 +54,21 @@ impl Pictures {
         let term = variable("TERM").unwrap_or_default();
         let program = variable("TERM_PROGRAM").unwrap_or_default();
         // A multiplexer keeps the variables of the terminal it was started in, and shows no pictures.
+        if ["dumb", "emacs", "cons25"].contains(&&*term) {
+            return Self::None;
+        }
+        match variable(SETTING).as_deref() {
+            Some("none") => return Self::None,
+            Some("kitty") => return Self::Kitty,
+            Some("iterm") => return Self::Iterm,
+            Some("sixel") => return Self::Sixel,
+            // Anything else says nothing: a picture's path is always right.
+            _ => {}
+        }
         let is_multiplexed = ["TMUX", "STY", "ZELLIJ"]
             .iter()
             .any(|name| variable(name).is_some())
-            || ["screen", "tmux", "dumb"]
-                .iter()
-                .any(|name| term.starts_with(name));
+            || ["screen", "tmux"].iter().any(|name| term.starts_with(name));
         if is_multiplexed {
             return Self::None;
         }
@@ -54,6 +76,8 @@ impl Pictures {
             ("xterm-kitty" | "xterm-ghostty", _) | (_, "ghostty") => Self::Kitty,
             (_, "iTerm.app" | "WezTerm" | "mintty") => Self::Iterm,
             _ if variable("KITTY_WINDOW_ID").is_some() => Self::Kitty,
+            (term, _) if is_of(term, &["foot", "mlterm", "contour", "yaft"]) => Self::Sixel,
+            _ if is_recent_konsole(variable("KONSOLE_VERSION").as_deref()) => Self::Sixel,
             _ => Self::None,
         }
     }
@@ -88,10 +112,35 @@ impl Pictures {
         }
         match self {
             Self::None => None,
+            Self::Sixel => {
+                let bytes = BASE64_STANDARD.decode(&png).ok()?;
+                let drawn = sixel::of_png(&bytes, terminal_width())?;
+                Some(format!("{drawn}\n"))
+            }
             Self::Iterm => Some(format!("\x1b]1337;File=inline=1:{png}\x07\n")),
             Self::Kitty => Some(kitty(&png)),
         }
     }
+}
+
+/// Whether `TERM` names one of these terminals: `foot`, `foot-direct`.
+fn is_of(term: &str, terminals: &[&str]) -> bool {
+    let name = term.split_once('-').map_or(term, |(name, _)| name);
+    terminals.contains(&name)
+}
+
+fn is_recent_konsole(version: Option<&str>) -> bool {
+    version
+        .and_then(|version| version.parse::<u32>().ok())
+        .is_some_and(|version| version >= KONSOLE_MIN)
+}
+
+/// In pixels, as far as it tells.
+fn terminal_width() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(80 * CELL_WIDTH, |size| match size {
+        size if size.ws_xpixel > 0 => size.ws_xpixel.into(),
+        size => usize::from(size.ws_col) * CELL_WIDTH,
+    })
 }
 
 fn kitty(png: &str) -> String {
@@ -137,6 +186,27 @@ mod tests {
                 &[("TERM", "xterm-kitty"), ("TMUX", "/tmp/x")],
                 Pictures::None,
             ),
+            (&[("TERM", "foot")], Pictures::Sixel),
+            (&[("TERM", "foot-extra")], Pictures::Sixel),
+            (&[("TERM", "footloose")], Pictures::None),
+            (
+                &[("TERM", "xterm-256color"), ("KONSOLE_VERSION", "240801")],
+                Pictures::Sixel,
+            ),
+            (
+                &[("TERM", "xterm-256color"), ("KONSOLE_VERSION", "211200")],
+                Pictures::None,
+            ),
+            (
+                &[("TERM", "tmux-256color"), (SETTING, "sixel")],
+                Pictures::Sixel,
+            ),
+            (&[("TERM", "dumb"), (SETTING, "kitty")], Pictures::None),
+            (
+                &[("TERM", "xterm-kitty"), (SETTING, "none")],
+                Pictures::None,
+            ),
+            (&[(SETTING, "holograms")], Pictures::None),
             (&[], Pictures::None),
         ] {
             let variable = |wanted: &str| {
