@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use tithon_ipc::{client::ConnectionError, paths::HomeError};
+use tithon_ipc::{
+    client::ConnectionError,
+    ids::{quoted, session_flag},
+    paths::HomeError,
+};
 
 use crate::{
     exit::Exit,
@@ -53,18 +57,17 @@ pub(crate) enum CliError {
     NeverAccepted,
     /// It cannot be known whether a cell was accepted: running it again could run it twice.
     #[error(
-        "the connection was lost before the cell was acknowledged, and several cells in the history could be it; it is not run again\nhint: tithon attach --session {session} --since 0 --once"
+        "the connection was lost before the cell was acknowledged, and several cells in the history could be it; it is not run again\nhint: tithon log{}", session_flag(.session)
     )]
     Unknown { session: String },
     /// No connection comes about any more.
     #[error(
         "the connection to the supervisor was lost and did not come back{}",
-        .exec_id.as_deref().map(|id| format!("; {id} keeps running if its kernel does\nhint: tithon attach --session {session} --since {since}")).unwrap_or_default()
+        .left.as_ref().map(|(exec_id, command)| format!("; {exec_id} keeps running if its kernel does\nhint: {command}")).unwrap_or_default()
     )]
     Lost {
-        session: String,
-        exec_id: Option<String>,
-        since: i64,
+        /// The cell that was watched, and the command that shows the rest of it.
+        left: Option<(String, String)>,
     },
     /// Nothing goes by that name.
     #[error("there is no session '{session}'{}", did_you_mean(.near.as_deref()))]
@@ -74,22 +77,22 @@ pub(crate) enum CliError {
     },
     /// The session has no such execution.
     #[error(
-        "session '{session}' has no execution {exec_id}\nhint: tithon log --session '{session}'"
+        "session '{session}' has no execution {exec_id}\nhint: tithon log{}", session_flag(.session)
     )]
     NoExecution { session: String, exec_id: String },
     /// The session has run nothing.
     #[error(
-        "nothing ran in session '{session}' yet\nhint: tithon run --session '{session}' -c 'print(42)'"
+        "nothing ran in session '{session}' yet\nhint: tithon run{} -c 'print(42)'", session_flag(.session)
     )]
     NothingRan { session: String },
     /// A session in use is not removed.
-    #[error("session '{session}' is in use: {why}\nhint: tithon kill --session '{session}'")]
+    #[error("session '{session}' is in use: {why}\nhint: tithon kill --session {}", quoted(.session))]
     InUse { session: String, why: &'static str },
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),
     /// Nothing was converted.
-    #[error(transparent)]
+    #[error("failed to convert: {0}")]
     Notebook(#[from] tithon_notebook::NotebookError),
     /// A file of the user's cannot be read.
     #[error("{path} cannot be read: {source}")]

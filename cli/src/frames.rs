@@ -204,6 +204,16 @@ pub(crate) struct FoldState {
     pub(crate) stream_cursors: Vec<Option<usize>>,
 }
 
+impl InputRequest {
+    /// What to ask with: `getpass()` without words of its own asks as Python's does.
+    pub(crate) fn words(&self) -> &str {
+        match (self.password, self.prompt.as_str()) {
+            (true, "") => "Password: ",
+            (_, prompt) => prompt,
+        }
+    }
+}
+
 impl Execution {
     /// Whether it waits or runs.
     pub(crate) fn is_open(&self) -> bool {

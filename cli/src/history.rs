@@ -2,7 +2,7 @@
 //! that is not there.
 
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     error::CliError,
@@ -49,10 +49,25 @@ pub(crate) struct Entry {
 /// [`CliError::NoSession`] when nothing goes by that name; those of the connection.
 pub(crate) async fn entry(link: &Link, session: &str) -> Result<Entry, CliError> {
     let mut connection = link.open().await?;
-    let op = json!({"op": "status", "all": true});
-    let reply = ask(&mut connection, &op, "status_reply").await?;
+    let reply = ask(&mut connection, &everything(), "status_reply").await?;
     connection.close().await;
-    let mut status: Status = serde_json::from_str(&reply)?;
+    find(&reply, session)
+}
+
+/// The same where a supervisor runs already.
+///
+/// # Errors
+/// As [`entry`], and [`CliError::NoneRuns`].
+pub(crate) async fn running_entry(link: &Link, session: &str) -> Result<Entry, CliError> {
+    find(&link.inquire(&everything(), "status_reply").await?, session)
+}
+
+fn everything() -> Value {
+    json!({"op": "status", "all": true})
+}
+
+fn find(reply: &str, session: &str) -> Result<Entry, CliError> {
+    let mut status: Status = serde_json::from_str(reply)?;
     match status.sessions.iter().position(|it| it.session == session) {
         Some(at) => Ok(status.sessions.swap_remove(at)),
         None => Err(CliError::NoSession {

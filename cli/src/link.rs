@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, env, path::Path};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Connection, LaunchWish},
+    ids::session_flag,
     paths::Home,
 };
 
@@ -91,12 +92,13 @@ impl Link {
         }
     }
 
-    /// The flag that says which machine, for a command that is suggested.
-    pub(crate) fn flag(&self) -> String {
-        match &self.remote {
+    /// A command that is suggested: with the flags that say which machine and which session is meant.
+    pub(crate) fn suggested(&self, command: &str, session: &str) -> String {
+        let host = match &self.remote {
             Some(remote) => format!(" --host {remote}"),
             None => String::new(),
-        }
+        };
+        format!("tithon{host} {command}{}", session_flag(session))
     }
 }
 

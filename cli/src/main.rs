@@ -18,6 +18,8 @@ mod repl;
 mod service;
 mod start;
 mod stopped;
+mod wish;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -74,6 +74,20 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// What names a session in a command that is suggested, ` --session 'lab'`, so that it can be pasted into a
+/// shell whatever the name holds; nothing for the session that is meant without it.
+pub fn session_flag(session: &str) -> String {
+    match session {
+        SessionId::DEFAULT => String::new(),
+        session => format!(" --session {}", quoted(session)),
+    }
+}
+
+/// A word for a POSIX shell.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A session's short name in the file system: 16 lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey(String);
@@ -153,6 +167,13 @@ mod tests {
             SessionId::parse(&"x".repeat(4097)),
             Err(SessionIdError::TooLong(4097))
         );
+    }
+
+    #[test]
+    fn a_suggested_session_is_one_word_of_a_shell() {
+        assert_eq!(session_flag("default"), "");
+        assert_eq!(session_flag("lab 2"), " --session 'lab 2'");
+        assert_eq!(session_flag("it's"), r" --session 'it'\''s'");
     }
 
     #[test]

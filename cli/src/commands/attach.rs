@@ -1,14 +1,22 @@
 //! `tithon attach`: a session's frames as they are on the wire.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    future::pending,
+    io::{self, BufWriter, Write},
+    os::fd::{AsFd, OwnedFd},
+};
 
 use clap::Args;
 use serde_json::json;
 use tithon_ipc::{
     client::{Connection, FrameText},
     ids::Seq,
+    readiness::ending,
 };
-use tokio::time::sleep;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::sleep,
+};
 
 use crate::{
     arguments::session,
@@ -65,6 +73,7 @@ pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError
     let mut attempts = Attempts::over(link);
     let mut notices = Notices::default();
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout());
+    let reader = Reader::of_stdout();
     loop {
         let next = tokio::select! {
             // Flushed whenever nothing more is there to read, so never late and never needlessly.
@@ -73,6 +82,9 @@ pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError
             () = std::future::ready(()), if !out.buffer().is_empty() => {
                 out.flush().map_err(CliError::Output)?;
                 continue;
+            }
+            () = reader.left() => {
+                return Err(CliError::Output(io::ErrorKind::BrokenPipe.into()));
             }
         };
         let text = match next {
@@ -114,6 +126,25 @@ pub(crate) async fn run(args: &AttachArgs, link: &Link) -> Result<Exit, CliError
     }
     out.flush().map_err(CliError::Output)?;
     Ok(Exit::Success)
+}
+
+/// Whoever reads our output.
+struct Reader(Option<AsyncFd<OwnedFd>>);
+
+impl Reader {
+    fn of_stdout() -> Self {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        // A file has no reader that could leave.
+        Self(stdout.and_then(ending).ok())
+    }
+
+    /// Returns when there is nobody any more.
+    async fn left(&self) {
+        match &self.0 {
+            Some(stdout) => drop(stdout.ready(Interest::ERROR).await),
+            None => pending().await,
+        }
+    }
 }
 
 async fn attach(

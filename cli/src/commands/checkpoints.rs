@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
+use tithon_ipc::ids::SessionId;
 
 use super::{print, print_reply};
 use crate::{
@@ -75,10 +76,11 @@ fn switch(text: &str) -> Result<bool, &'static str> {
 /// Prints the checkpoints, oldest first.
 ///
 /// # Errors
-/// When the session cannot be reached, or nothing is to be changed and there is no such session.
+/// When there is no such session, or it cannot be reached.
 pub(crate) async fn run(args: &CheckpointsArgs, link: &Link) -> Result<Exit, CliError> {
-    if args.keep.is_none() && args.auto_restore.is_none() {
-        // Asking must not make a session of a name that was only mistyped.
+    let asks = args.keep.is_none() && args.auto_restore.is_none();
+    if asks || args.session != SessionId::DEFAULT {
+        // No session is to be made of a name that was only mistyped; this one was not typed.
         history::entry(link, &args.session).await?;
     }
     let mut op = json!({"op": "checkpoints"});

@@ -1,15 +1,16 @@
 //! `tithon clear`: takes outputs away; code and times stay in the history.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::print_reply;
+use super::answer::Telling;
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
     history,
     link::{Link, ask},
+    render::words,
 };
 
 const EXAMPLES: &str = "\
@@ -39,6 +40,9 @@ pub(crate) struct ClearArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Clears; exit code 1 when nothing was there to clear.
@@ -55,10 +59,27 @@ pub(crate) async fn run(args: &ClearArgs, link: &Link) -> Result<Exit, CliError>
     let op = link.bound(&args.session, None, None).bind(op);
     let reply = ask(&mut connection, &op, "cleared").await?;
     connection.close().await;
-    print_reply(&reply)?;
-    let cleared: serde_json::Value = serde_json::from_str(&reply)?;
-    Ok(match cleared["count"].as_u64() {
-        Some(0) => Exit::Failure,
-        _ => Exit::Success,
-    })
+    let told: Value = serde_json::from_str(&reply)?;
+    let count = told["count"].as_u64().unwrap_or_default();
+    let executions = match count {
+        1 => "execution",
+        _ => "executions",
+    };
+    let sentence = format!("the output of {count} {executions} was cleared");
+    if count > 0 || !args.telling.is_for_a_person() {
+        args.telling.tell(&reply, &sentence)?;
+    }
+    if count > 0 {
+        return Ok(Exit::Success);
+    }
+    let named = match args.all {
+        true => String::new(),
+        false => format!(" {}", args.exec.join(", ")),
+    };
+    words::say(&format!(
+        "session '{}' has no such execution{named}\nhint: {}",
+        args.session,
+        link.suggested("log", &args.session)
+    ));
+    Ok(Exit::Failure)
 }

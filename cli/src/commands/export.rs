@@ -1,15 +1,25 @@
 //! `tithon export`: a Python file becomes a notebook, with the outputs of the session that runs it.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::import::{conversion, print_result, tell};
+use super::{
+    answer::Telling,
+    import::{as_frame, conversion, tell},
+};
 use crate::{
     error::CliError,
     exit::Exit,
     link::{Link, ask},
+    render::{
+        notice::{Progress, during},
+        words,
+    },
 };
 
 /// Turn a Python file and its outputs into a notebook
@@ -27,6 +37,9 @@ pub(crate) struct ExportArgs {
     /// The project that the file belongs to: the folder with .tithon in it
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Asks the supervisor, who knows which session runs the file; without one the sidecar has what the
@@ -39,7 +52,13 @@ pub(crate) async fn run(args: &ExportArgs, link: &Link) -> Result<Exit, CliError
     let conversion = conversion(&args.source, &args.destination, &args.source, workdir)?;
     let mut connection = match link.open_running().await {
         Ok(connection) => connection,
-        Err(CliError::NoneRuns(_)) => return tell(&tithon_notebook::export(&conversion, None)?),
+        Err(CliError::NoneRuns(_)) => {
+            let converted = {
+                let _progress = Progress::of("converting");
+                tithon_notebook::export(&conversion, None)?
+            };
+            return told(args, &as_frame(&converted));
+        }
         Err(err) => return Err(err),
     };
     let op = json!({
@@ -48,7 +67,34 @@ pub(crate) async fn run(args: &ExportArgs, link: &Link) -> Result<Exit, CliError
         "destination": conversion.destination,
         "workdir": conversion.workdir,
     });
-    let reply = ask(&mut connection, &op, "notebook_converted").await?;
+    let asked = ask(&mut connection, &op, "notebook_converted");
+    let reply = during("converting", asked).await?;
     connection.close().await;
-    print_result(&reply)
+    told(args, &reply)
+}
+
+fn told(args: &ExportArgs, frame: &str) -> Result<Exit, CliError> {
+    let exit = tell(&args.telling, frame)?;
+    if has_no_outputs(&args.destination) {
+        words::say(&format!(
+            "no cell has output: no session has run {} as it is now",
+            args.source.display()
+        ));
+    }
+    Ok(exit)
+}
+
+/// Whether a notebook that was just written shows nothing; what cannot be read here is not judged.
+fn has_no_outputs(notebook: &Path) -> bool {
+    let Ok(bytes) = fs::read(notebook) else {
+        return false;
+    };
+    let notebook: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut outputs = notebook["cells"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|cell| cell["outputs"].as_array())
+        .peekable();
+    outputs.peek().is_some() && outputs.all(Vec::is_empty)
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use clap::Args;
+use serde::Deserialize;
 use tithon_ipc::client::Frame;
 use tithon_notebook::{Conversion, Converted};
 
-use super::print_reply;
-use crate::{error::CliError, exit::Exit};
+use super::answer::Telling;
+use crate::{error::CliError, exit::Exit, render::notice::Progress};
 
 /// Turn a notebook into a Python file whose cells begin with # %%
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(crate) struct ImportArgs {
     /// The project that the file belongs to: outputs go to .tithon in it
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Converts and says what was written.
@@ -36,7 +40,11 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs) -> Result<Exit, CliError> {
     let workdir = args.workdir.as_deref();
     let conversion = conversion(&args.source, &args.destination, &args.destination, workdir)?;
-    tell(&tithon_notebook::import(&conversion)?)
+    let converted = {
+        let _progress = Progress::of("converting");
+        tithon_notebook::import(&conversion)?
+    };
+    tell(&args.telling, &as_frame(&converted))
 }
 
 /// What to convert, by absolute paths. A project that is not named is where we are, or where its
@@ -78,19 +86,40 @@ fn here(source: io::Error) -> CliError {
     }
 }
 
-/// Prints the result as the supervisor would put it.
-pub(super) fn tell(converted: &Converted) -> Result<Exit, CliError> {
+/// The result as the supervisor would put it.
+pub(super) fn as_frame(converted: &Converted) -> String {
     let frame = Frame::NotebookConverted {
         cells: converted.cells,
         destination: &converted.destination.to_string_lossy(),
         missing_images: converted.missing_images,
     };
-    print_result(&frame.to_text())
+    frame.to_text()
 }
 
-/// Prints a result frame's own fields.
-pub(super) fn print_result(frame: &str) -> Result<Exit, CliError> {
+/// What a result frame says.
+#[derive(Deserialize)]
+struct Written {
+    cells: u64,
+    destination: String,
+    #[serde(default)]
+    missing_images: u64,
+}
+
+/// Tells a result frame's own fields.
+pub(super) fn tell(telling: &Telling, frame: &str) -> Result<Exit, CliError> {
+    let result: Written = serde_json::from_str(frame)?;
+    let cells = match result.cells {
+        1 => "1 cell".to_owned(),
+        many => format!("{many} cells"),
+    };
+    let missing = match result.missing_images {
+        0 => "",
+        1 => "; one picture is not there any more",
+        _ => "; some pictures are not there any more",
+    };
+    let sentence = format!("{} was written: {cells}{missing}", result.destination);
     // Its name is the connection's business.
-    print_reply(&frame.replacen(r#""op": "notebook_converted", "#, "", 1))?;
+    let fields = frame.replacen(r#""op": "notebook_converted", "#, "", 1);
+    telling.tell(&fields, &sentence)?;
     Ok(Exit::Success)
 }

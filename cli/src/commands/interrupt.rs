@@ -3,11 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::print_reply;
+use super::{answer::Telling, is_ok};
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
+    history,
     link::{Link, ask},
 };
 
@@ -18,16 +19,25 @@ pub(crate) struct InterruptArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Interrupts; that there was nothing to interrupt is in the reply, not in the exit code.
 ///
 /// # Errors
-/// When no supervisor runs.
+/// When no supervisor runs, or there is no such session.
 pub(crate) async fn run(args: &InterruptArgs, link: &Link) -> Result<Exit, CliError> {
+    history::running_entry(link, &args.session).await?;
     let op = json!({"op": "interrupt", "session": args.session});
     let mut connection = link.open_running().await?;
-    print_reply(&ask(&mut connection, &op, "interrupted").await?)?;
+    let reply = ask(&mut connection, &op, "interrupted").await?;
     connection.close().await;
+    let sentence = match is_ok(&reply) {
+        true => format!("session '{}' was interrupted", args.session),
+        false => format!("no kernel runs in session '{}'", args.session),
+    };
+    args.telling.tell(&reply, &sentence)?;
     Ok(Exit::Success)
 }

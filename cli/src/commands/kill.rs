@@ -3,12 +3,14 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{is_ok, print_reply};
+use super::{answer::Telling, is_ok};
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
+    history,
     link::{Link, ask},
+    render::notice::during,
 };
 
 /// End a session's kernel; its history stays
@@ -20,21 +22,36 @@ pub(crate) struct KillArgs {
     /// The session: a file URI or any name
     #[arg(long, value_name = "NAME", value_parser = session)]
     session: String,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Kills; exit code 1 when there was nothing to kill.
 ///
 /// # Errors
-/// When no supervisor runs.
+/// When no supervisor runs, or there is no such session.
 pub(crate) async fn run(args: &KillArgs, link: &Link) -> Result<Exit, CliError> {
+    history::running_entry(link, &args.session).await?;
     let op = json!({"op": "kill_kernel", "target": args.session});
     let mut connection = link.open_running().await?;
-    let reply = ask(&mut connection, &op, "kernel_killed").await?;
-    print_reply(&reply)?;
+    let asked = ask(&mut connection, &op, "kernel_killed");
+    let reply = during("ending the kernel", asked).await?;
     connection.close().await;
-    Ok(if is_ok(&reply) {
-        Exit::Success
-    } else {
-        Exit::Failure
-    })
+    let (exit, sentence) = match is_ok(&reply) {
+        true => {
+            let log = link.suggested("log", &args.session);
+            let sentence = format!(
+                "the kernel of session '{}' was ended; its history stays: {log}",
+                args.session
+            );
+            (Exit::Success, sentence)
+        }
+        false => (
+            Exit::Failure,
+            format!("no kernel runs in session '{}'", args.session),
+        ),
+    };
+    args.telling.tell(&reply, &sentence)?;
+    Ok(exit)
 }

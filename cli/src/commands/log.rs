@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Zoned;
 
-use super::print;
+use super::{full, print};
 use crate::{
     arguments::{Moment, moment, session},
     error::CliError,
@@ -15,7 +15,7 @@ use crate::{
     render::{
         json::indented,
         log::{self, Extent, Palette},
-        output,
+        output, words,
     },
 };
 
@@ -23,7 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   tithon log                      everything, newest last, in a pager
   tithon log -n 3                 the last three cells
-  tithon log --exec e12           one cell with all of its output
+  tithon log --exec e12           one cell with its output, a very long one shortened
+  tithon log --exec e12 --full    all of it, as it came
   tithon log --since 2h --grep loss
   tithon log --json | jq -r '.[] | select(.status == \"error\").exec_id'
 
@@ -39,9 +40,13 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
 
-    /// This execution alone, with all of its output
+    /// This execution alone, with its output; one beyond a MB is shown by its two ends
     #[arg(long, value_name = "EXEC")]
     exec: Option<String>,
+
+    /// With --exec: everything that it put out, from the journal
+    #[arg(long, requires = "exec", conflicts_with = "json")]
+    full: bool,
 
     /// Executions whose code or output has this text
     #[arg(long, value_name = "TEXT")]
@@ -67,10 +72,14 @@ pub(crate) struct LogArgs {
 pub(crate) async fn run(args: &LogArgs, link: &Link) -> Result<Exit, CliError> {
     let bound = link.bound(&args.session, None, None);
     let history = history::read(link, &bound).await?;
-    if let Some(exec_id) = &args.exec {
-        history.choose(&args.session, Some(exec_id))?;
-    }
     let now = Zoned::now();
+    if let Some(exec_id) = &args.exec {
+        let execution = history.choose(&args.session, Some(exec_id))?;
+        if args.full {
+            full::show(link, &bound, execution, &now).await?;
+            return Ok(Exit::Success);
+        }
+    }
     let since = args.since.as_ref().map(|since| since.before(&now));
     let mut chosen = history.executions;
     chosen.retain(|past| matches(args, &past.execution, since));
@@ -98,9 +107,17 @@ pub(crate) async fn run(args: &LogArgs, link: &Link) -> Result<Exit, CliError> {
         .iter()
         .map(|past| log::execution(&past.execution, &now, palette, extent))
         .collect();
-    pager::show(&shown.join("\n"))?;
+    let shown = shown.join("\n");
+    pager::show(&shown)?;
+    if let Some(exec_id) = args.exec.as_ref().filter(|_| shown.contains(LEFT_OUT)) {
+        let full = link.suggested(&format!("log --exec {exec_id} --full"), &args.session);
+        words::say(&format!("some of its output is left out\nhint: {full}"));
+    }
     Ok(Exit::Success)
 }
+
+/// What a fold says where it leaves something out.
+const LEFT_OUT: &str = " not shown here; the journal has all of ";
 
 fn matches(args: &LogArgs, execution: &Execution, since: Option<f64>) -> bool {
     let by_id = args.exec.as_ref().is_none_or(|id| *id == execution.exec_id);

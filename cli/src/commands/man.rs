@@ -1,6 +1,6 @@
 //! `tithon man`: manual pages, for whoever packages the program.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use clap::{Args, CommandFactory};
 
@@ -9,7 +9,7 @@ use crate::{arguments::Arguments, error::CliError, exit::Exit};
 /// Write the manual pages into a directory
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// An existing directory, e.g. share/man/man1
+    /// The directory, e.g. share/man/man1; made if it is not there
     directory: PathBuf,
 }
 
@@ -18,11 +18,11 @@ pub(crate) struct ManArgs {
 /// # Errors
 /// When a page cannot be written.
 pub(crate) fn run(args: &ManArgs) -> Result<Exit, CliError> {
-    clap_mangen::generate_to(Arguments::command(), &args.directory).map_err(|source| {
-        CliError::System {
-            doing: "write the manual pages",
-            source,
-        }
-    })?;
+    let failed = |source| CliError::Write {
+        path: args.directory.clone(),
+        source,
+    };
+    fs::create_dir_all(&args.directory).map_err(failed)?;
+    clap_mangen::generate_to(Arguments::command(), &args.directory).map_err(failed)?;
     Ok(Exit::Success)
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the one place that says which needs what.
 
+mod answer;
 pub(crate) mod attach;
 pub(crate) mod checkpoints;
 pub(crate) mod clear;
@@ -7,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod export;
+mod full;
 pub(crate) mod import;
 pub(crate) mod install;
 pub(crate) mod interrupt;

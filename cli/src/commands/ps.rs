@@ -1,18 +1,20 @@
 //! `tithon ps`: every session at a glance.
 //!
-//! Reports what a supervisor says and never starts one. With none running it fails like `status`,
-//! rather than print an empty list: kernels live on without a supervisor.
+//! Reports what a supervisor says and never starts one. With none running the workers that live speak for
+//! themselves; with none of these it fails like `status`, rather than print an empty list: kernels live on
+//! without either.
 
 use std::{
     env,
     io::{self, IsTerminal},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anstream::{AutoStream, ColorChoice};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
+use tithon_ipc::control::{Reply as Answer, Request};
 
 use super::{print, reap};
 use crate::{
@@ -22,7 +24,9 @@ use crate::{
     render::{
         json::indented,
         table::{self, Look, Session},
+        words,
     },
+    workers,
 };
 
 const EXAMPLES: &str = "\
@@ -31,9 +35,12 @@ Examples:
   tithon ps --all --wide
   tithon ps --json | jq -r '.[] | select(.kernel_status == \"busy\").session'
 
-MEMORY and CPU are those of the kernel and everything it started. Fails with
-exit code 2 when no supervisor runs: kernels may be alive all the same, and the
-next `tithon run` finds them.";
+MEMORY and CPU are those of the kernel and everything it started. Where no
+supervisor runs, sessions are asked directly. Fails with exit code 2 when none
+answers: kernels may be alive all the same, and the next `tithon run` finds them.";
+
+/// How long a worker may take to say how it is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Show the sessions and their kernels
 #[derive(Debug, Args)]
@@ -89,8 +96,10 @@ pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
     if args.all {
         op["all"] = json!(true);
     }
-    let reply = link.inquire(&op, "status_reply").await?;
-    let reply: Reply = serde_json::from_str(&reply)?;
+    let reply = match link.inquire(&op, "status_reply").await {
+        Ok(reply) => serde_json::from_str(&reply)?,
+        Err(err) => unsupervised(link, err).await?,
+    };
     if args.json {
         let entries: Vec<_> = reply.sessions.iter().map(|entry| entry.get()).collect();
         print(&indented(&format!("[{}]", entries.join(","))))?;
@@ -113,6 +122,34 @@ pub(crate) async fn run(args: &PsArgs, link: &Link) -> Result<Exit, CliError> {
         ))?;
     }
     Ok(Exit::Success)
+}
+
+/// What the workers say where no supervisor does.
+async fn unsupervised(link: &Link, err: CliError) -> Result<Reply, CliError> {
+    if !matches!(err, CliError::NoneRuns(_)) || link.remote().is_some() {
+        return Err(err);
+    }
+    let living = workers::living(link.home());
+    if living.is_empty() {
+        return Err(err);
+    }
+    let mut sessions = Vec::new();
+    for worker in living {
+        let told = match worker.ask(&Request::Status, ANSWER_WITHIN).await {
+            Ok(Answer::Status(text)) => RawValue::from_string(text),
+            _ => RawValue::from_string(
+                json!({
+                    "session": worker.name,
+                    "worker_pid": worker.pid(),
+                    "kernel_status": "unknown",
+                })
+                .to_string(),
+            ),
+        };
+        sessions.push(told?);
+    }
+    words::say("no supervisor runs; these sessions live on, and the next `tithon run` starts one");
+    Ok(Reply { sessions })
 }
 
 fn empty(all: bool) -> &'static str {

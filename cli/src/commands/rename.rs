@@ -7,7 +7,12 @@
 use std::{fs, io, path::Path};
 
 use clap::Args;
-use tithon_ipc::{files::Meta, ids::SessionId, lock::Lock, naming::session_dir};
+use tithon_ipc::{
+    files::Meta,
+    ids::{SessionId, quoted},
+    lock::Lock,
+    naming::session_dir,
+};
 
 use crate::{
     arguments::session, error::CliError, exit::Exit, link::Link, render::words, stopped::Stopped,
@@ -59,8 +64,9 @@ pub(crate) async fn run(args: &RenameArgs, link: &Link) -> Result<Exit, CliError
     } else {
         if target.exists() {
             return Err(CliError::Usage(format!(
-                "there is a session '{0}' already\nhint: tithon rm --session '{0}' would remove it",
-                args.name
+                "there is a session '{0}' already\nhint: tithon rm --session {1} would remove it",
+                args.name,
+                quoted(&args.name)
             )));
         }
         let stopped = Stopped::take(link, &args.session).await?;

@@ -5,11 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 
 use crate::{
-    arguments::{memory, session},
-    error::CliError,
-    exit::Exit,
-    link::Link,
-    repl::Repl,
+    arguments::session, error::CliError, exit::Exit, link::Link, repl::Repl, wish::WishArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -30,26 +26,15 @@ pub(crate) struct ReplArgs {
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
 
-    /// The Python to start the session's kernel with, if it has none yet
-    #[arg(long, value_name = "PYTHON", conflicts_with = "kernel")]
-    python: Option<String>,
-
-    /// The kernelspec to start the session's kernel from, if it has none yet
-    #[arg(long, value_name = "SPEC")]
-    kernel: Option<String>,
-
-    /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
-    #[arg(long, value_name = "BYTES", value_parser = memory)]
-    memory_max: Option<u64>,
+    #[command(flatten)]
+    wish: WishArgs,
 }
 
 impl Default for ReplArgs {
     fn default() -> Self {
         Self {
             session: "default".to_owned(),
-            python: None,
-            kernel: None,
-            memory_max: None,
+            wish: WishArgs::default(),
         }
     }
 }
@@ -69,12 +54,6 @@ pub(crate) async fn run(args: &ReplArgs, link: &Link) -> Result<Exit, CliError> 
             "the prompt needs a terminal\nhint: tithon run - runs code from a pipe".to_owned(),
         ));
     }
-    let bound = link
-        .bound(
-            &args.session,
-            args.python.as_deref(),
-            args.kernel.as_deref(),
-        )
-        .limited(args.memory_max);
+    let bound = args.wish.bound(link, &args.session);
     Repl::new(link, &bound)?.run().await
 }

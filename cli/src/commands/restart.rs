@@ -1,14 +1,16 @@
 //! `tithon restart`: a fresh kernel for a session; its history stays.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::print_reply;
+use super::answer::Telling;
 use crate::{
     arguments::{memory, session},
     error::CliError,
     exit::Exit,
+    history,
     link::{Link, ask},
+    render::notice::during,
 };
 
 /// Give a session a fresh kernel; its history stays
@@ -24,19 +26,30 @@ pub(crate) struct RestartArgs {
     /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     memory_max: Option<u64>,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Restarts the kernel and waits until it is ready.
 ///
 /// # Errors
-/// When the session cannot be reached, or the kernel does not start.
+/// When there is no such session, it cannot be reached, or the kernel does not start.
 pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliError> {
+    history::entry(link, &args.session).await?;
     let op = link
         .bound(&args.session, None, None)
         .limited(args.memory_max)
         .bind(json!({"op": "restart_kernel"}));
     let mut connection = link.open().await?;
-    print_reply(&ask(&mut connection, &op, "kernel_restarted").await?)?;
+    let asked = ask(&mut connection, &op, "kernel_restarted");
+    let reply = during("restarting the kernel", asked).await?;
     connection.close().await;
+    let told: Value = serde_json::from_str(&reply)?;
+    let sentence = format!(
+        "session '{}' has a fresh kernel (pid {}); its history stays",
+        args.session, told["kernel_pid"]
+    );
+    args.telling.tell(&reply, &sentence)?;
     Ok(Exit::Success)
 }

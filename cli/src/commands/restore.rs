@@ -1,15 +1,16 @@
 //! `tithon restore`: go back to a checkpoint.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::print_reply;
+use super::answer::Telling;
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
     history,
     link::{Link, ask},
+    render::notice::during,
 };
 
 const EXAMPLES: &str = "\
@@ -32,6 +33,9 @@ pub(crate) struct RestoreArgs {
     /// The execution whose state it was; the newest checkpoint unless given
     #[arg(long, value_name = "EXEC")]
     to: Option<String>,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Restores, and waits until the kernel can be used.
@@ -46,7 +50,20 @@ pub(crate) async fn run(args: &RestoreArgs, link: &Link) -> Result<Exit, CliErro
     }
     let op = link.bound(&args.session, None, None).bind(op);
     let mut connection = link.open().await?;
-    print_reply(&ask(&mut connection, &op, "kernel_restored").await?)?;
+    let asked = ask(&mut connection, &op, "kernel_restored");
+    let reply = during("going back", asked).await?;
     connection.close().await;
+    let told: Value = serde_json::from_str(&reply)?;
+    let sentence = format!(
+        "session '{}' is as it was after {}{}",
+        args.session,
+        told["to"].as_str().unwrap_or("the checkpoint"),
+        match told["lost"].as_array().map_or(0, Vec::len) {
+            0 => String::new(),
+            1 => "; what 1 cell did since is undone".to_owned(),
+            many => format!("; what {many} cells did since is undone"),
+        }
+    );
+    args.telling.tell(&reply, &sentence)?;
     Ok(Exit::Success)
 }

@@ -12,7 +12,11 @@ use std::{
 use clap::Args;
 
 use crate::{
-    arguments::session, error::CliError, exit::Exit, link::Link, render::units, render::words,
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    link::Link,
+    render::{notice::Progress, units, words},
     stopped::Stopped,
 };
 
@@ -70,7 +74,10 @@ pub(crate) async fn run(args: &RmArgs, link: &Link) -> Result<Exit, CliError> {
         words::say("nothing was removed");
         return Ok(Exit::Failure);
     }
-    remove(&dir).map_err(failed)?;
+    {
+        let _progress = Progress::of("removing the session");
+        remove(&dir).map_err(failed)?;
+    }
     words::say(&format!("session '{}' was removed", args.session));
     Ok(Exit::Success)
 }

@@ -17,6 +17,7 @@ use crate::{
     follow::{Follow, Mode, Stdin, Submission, Until},
     link::Link,
     render::words,
+    wish::WishArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -73,17 +74,8 @@ pub(crate) struct RunArgs {
     // Spelt out: clap would read `Option` as "may be left out".
     timeout: ::std::option::Option<Duration>,
 
-    /// The Python to start the session's kernel with, if it has none yet
-    #[arg(long, value_name = "PYTHON", conflicts_with = "kernel")]
-    python: Option<String>,
-
-    /// The kernelspec to start the session's kernel from, if it has none yet
-    #[arg(long, value_name = "SPEC")]
-    kernel: Option<String>,
-
-    /// Bound the session's memory, as 20G or 512M; kept for later kernels until told otherwise (infinity)
-    #[arg(long, value_name = "BYTES", value_parser = arguments::memory)]
-    memory_max: Option<u64>,
+    #[command(flatten)]
+    wish: WishArgs,
 
     /// Print the execution's event frames verbatim, one per line
     #[arg(long)]
@@ -100,13 +92,7 @@ pub(crate) struct RunArgs {
 /// When the code cannot be read, or the cell cannot be submitted or followed.
 pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
     let code = code(&args)?;
-    let bound = link
-        .bound(
-            &args.session,
-            args.python.as_deref(),
-            args.kernel.as_deref(),
-        )
-        .limited(args.memory_max);
+    let bound = args.wish.bound(link, &args.session);
     let (until, stdin) = match args.no_wait {
         true => (Until::Accepted, Stdin::Refused),
         false => (Until::Ended, Stdin::choose(args.stdin)),
@@ -119,16 +105,15 @@ pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
             return follow.run().await;
         };
         let ended = tokio::time::timeout(limit, follow.run()).await;
-        ended.unwrap_or_else(|_| Ok(timed_out(&follow, bound.session())))
+        ended.unwrap_or_else(|_| Ok(timed_out(&follow)))
     })
 }
 
-fn timed_out(follow: &Follow<'_>, session: &str) -> Exit {
-    let hint = follow.exec_id().map(|exec_id| {
-        let since = follow.cursor();
-        format!("\nhint: {exec_id} goes on; tithon attach --session '{session}' --since {since}")
-    });
-    words::say(&format!("timed out{}", hint.unwrap_or_default()));
+fn timed_out(follow: &Follow<'_>) -> Exit {
+    let rest = follow
+        .exec_id()
+        .map(|exec_id| format!("; {exec_id} goes on\nhint: {}", follow.come_back(exec_id)));
+    words::say(&format!("timed out{}", rest.unwrap_or_default()));
     Exit::TimedOut
 }
 

@@ -7,11 +7,12 @@ use serde_json::json;
 use tithon_ipc::lock::Lock;
 use tokio::time::{sleep, timeout};
 
-use super::print_reply;
+use super::answer::Telling;
 use crate::{
     error::CliError,
     exit::Exit,
     link::{Link, ask},
+    render::notice::during,
     service,
 };
 
@@ -28,6 +29,9 @@ pub(crate) struct ShutdownArgs {
     /// End every kernel as well
     #[arg(long)]
     kill_kernels: bool,
+
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// What becomes of the kernels.
@@ -49,7 +53,18 @@ pub(crate) async fn run(args: &ShutdownArgs, link: &Link) -> Result<Exit, CliErr
         false => Kernels::Keep,
     };
     let service = service::serving(link.home()).await;
-    print_reply(&end(link, kernels).await?)?;
+    let (doing, sentence) = match kernels {
+        Kernels::Keep => (
+            "ending the supervisor",
+            "the supervisor has ended; kernels go on, and the next command finds them",
+        ),
+        Kernels::End => (
+            "ending kernels and supervisor",
+            "every kernel and the supervisor have ended; histories stay",
+        ),
+    };
+    let reply = during(doing, end(link, kernels)).await?;
+    args.telling.tell(&reply, sentence)?;
     if let Some(systemd) = service {
         // Else it would be running again within a second.
         systemd

@@ -1,29 +1,25 @@
 //! `tithon upgrade`: after the program's file was replaced, the processes follow.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use clap::Args;
 use serde::Deserialize;
 use tithon_ipc::{
-    control::{Client, Reply, Request},
-    files::{KernelRecord, Meta, WorkerRecord},
+    control::{Reply, Request},
+    files::{KernelRecord, WorkerRecord},
     lock::Lock,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{print, shutdown};
 use crate::{
     error::CliError,
     exit::Exit,
     link::Link,
-    render::words,
+    render::{notice::during, words},
     service::{self, systemd::announced},
     start::program,
+    workers::{self, Worker},
 };
 
 const EXAMPLES: &str = "\
@@ -69,8 +65,10 @@ pub(crate) async fn run(args: &UpgradeArgs, link: &Link) -> Result<Exit, CliErro
         source,
     })?;
     let file = (program.dev(), program.ino());
-    supervisor(link, file).await?;
-    let mut outdated = outdated_workers(link, file);
+    let replaced = during("replacing the supervisor", supervisor(link, file)).await?;
+    print(&replaced)?;
+    let mut outdated = workers::living(link.home());
+    outdated.retain(|worker| !runs(worker.pid(), file));
     if outdated.is_empty() {
         print("unchanged   every worker runs this version")?;
     }
@@ -79,11 +77,12 @@ pub(crate) async fn run(args: &UpgradeArgs, link: &Link) -> Result<Exit, CliErro
     while !outdated.is_empty() {
         let mut busy = Vec::new();
         for worker in outdated {
-            if !args.now && !worker.is_idle().await {
+            if !args.now && !is_idle(&worker).await {
                 busy.push(worker);
                 continue;
             }
-            match worker.roll().await {
+            let doing = format!("replacing the worker of {}", worker.name);
+            match during(&doing, roll(&worker)).await {
                 Ok(line) => print(&line)?,
                 Err(reason) => {
                     words::say(&format!("{} was not replaced: {reason}", worker.name));
@@ -119,13 +118,13 @@ pub(crate) async fn run(args: &UpgradeArgs, link: &Link) -> Result<Exit, CliErro
 
 /// Replaces the supervisor if it runs another file, and starts one if none runs: somebody has to
 /// replace the workers.
-async fn supervisor(link: &Link, file: (u64, u64)) -> Result<(), CliError> {
+async fn supervisor(link: &Link, file: (u64, u64)) -> Result<String, CliError> {
     let home = link.home();
     let pid =
         announced(&home.pid_file()).filter(|_| Lock::is_held(&home.lock_file()).unwrap_or(false));
     if let Some(pid) = pid {
         if runs(pid, file) {
-            return print(&format!(
+            return Ok(format!(
                 "unchanged   the supervisor (pid {pid}) runs this version"
             ));
         }
@@ -137,24 +136,15 @@ async fn supervisor(link: &Link, file: (u64, u64)) -> Result<(), CliError> {
     link.open().await?.close().await;
     let successor =
         announced(&home.pid_file()).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-    match pid {
-        Some(pid) => print(&format!(
-            "replaced    the supervisor (pid {pid}) by another{successor}"
-        )),
-        None => print(&format!("started     a supervisor{successor}")),
-    }
+    Ok(match pid {
+        Some(pid) => format!("replaced    the supervisor (pid {pid}) by another{successor}"),
+        None => format!("started     a supervisor{successor}"),
+    })
 }
 
 /// Whether a process runs this very file; one that has ended runs none.
 pub(crate) fn runs(pid: i32, file: (u64, u64)) -> bool {
     fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|exe| (exe.dev(), exe.ino()) == file)
-}
-
-/// A worker that runs another file.
-struct Outdated {
-    name: String,
-    dir: PathBuf,
-    record: WorkerRecord,
 }
 
 /// What of a status says whether a worker has something to do.
@@ -174,82 +164,47 @@ impl Default for Condition {
     }
 }
 
-fn outdated_workers(link: &Link, file: (u64, u64)) -> Vec<Outdated> {
-    tithon_supervisor::directories(&link.home().sessions())
-        .into_iter()
-        .filter_map(|dir| {
-            let record = WorkerRecord::read(&dir).ok()?;
-            record.process.open().ok()??;
-            Some(Outdated {
-                name: Meta::read(&dir).ok()?.session_id,
-                record,
-                dir,
-            })
-        })
-        .filter(|worker| !runs(worker.pid(), file))
-        .collect()
+async fn is_idle(worker: &Worker) -> bool {
+    match worker.ask(&Request::Status, WITHIN).await {
+        Ok(Reply::Status(text)) => {
+            let condition: Condition = serde_json::from_str(&text).unwrap_or_default();
+            matches!(condition.state.as_str(), "idle" | "dead") && condition.queue_len == 0
+        }
+        _ => false,
+    }
 }
 
-impl Outdated {
-    fn pid(&self) -> i32 {
-        self.record.process.pid
+/// Ends the worker and waits for the one that the supervisor puts in its place.
+async fn roll(worker: &Worker) -> Result<String, String> {
+    let stop = Request::Stop { kill_kernel: false };
+    match worker.ask(&stop, WITHIN).await {
+        Ok(Reply::Done(_)) => {}
+        Ok(reply) => return Err(format!("it answered {reply:?}")),
+        Err(reason) => return Err(reason),
     }
-
-    async fn is_idle(&self) -> bool {
-        match self.ask(&Request::Status).await {
-            Ok(Reply::Status(text)) => {
-                let condition: Condition = serde_json::from_str(&text).unwrap_or_default();
-                matches!(condition.state.as_str(), "idle" | "dead") && condition.queue_len == 0
+    let (name, old) = (&worker.name, worker.pid());
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        match living_worker(&worker.dir) {
+            Some(pid) if pid != old => {
+                return Ok(format!(
+                    "replaced    the worker of {name} (pid {old}) by another (pid {pid})"
+                ));
             }
-            _ => false,
-        }
-    }
-
-    /// Ends the worker and waits for the one that the supervisor puts in its place.
-    async fn roll(&self) -> Result<String, String> {
-        match self.ask(&Request::Stop { kill_kernel: false }).await {
-            Ok(Reply::Done(_)) => {}
-            Ok(reply) => return Err(format!("it answered {reply:?}")),
-            Err(reason) => return Err(reason),
-        }
-        let deadline = Instant::now() + WITHIN;
-        loop {
-            match living_worker(&self.dir) {
-                Some(pid) if pid != self.pid() => {
-                    return Ok(format!(
-                        "replaced    the worker of {} (pid {}) by another (pid {pid})",
-                        self.name,
-                        self.pid()
-                    ));
-                }
-                // A session without a kernel gets a worker when it is next used.
-                None if !kernel_lives(&self.dir) => {
-                    return Ok(format!(
-                        "ended       the worker of {} (pid {}), which had no kernel",
-                        self.name,
-                        self.pid()
-                    ));
-                }
-                _ if Instant::now() > deadline => {
-                    return Err(format!(
-                        "no other came within {} seconds; its kernel lives on",
-                        WITHIN.as_secs()
-                    ));
-                }
-                _ => sleep(POLL).await,
+            // A session without a kernel gets a worker when it is next used.
+            None if !kernel_lives(&worker.dir) => {
+                return Ok(format!(
+                    "ended       the worker of {name} (pid {old}), which had no kernel"
+                ));
             }
+            _ if Instant::now() > deadline => {
+                return Err(format!(
+                    "no other came within {} seconds; its kernel lives on",
+                    WITHIN.as_secs()
+                ));
+            }
+            _ => sleep(POLL).await,
         }
-    }
-
-    async fn ask(&self, request: &Request) -> Result<Reply, String> {
-        let asked = async {
-            let mut client = Client::connect(&self.record.control).await?;
-            client.call(request, None).await
-        };
-        timeout(WITHIN, asked)
-            .await
-            .map_err(|_| format!("it did not answer within {} seconds", WITHIN.as_secs()))?
-            .map_err(|err| err.to_string())
     }
 }
 

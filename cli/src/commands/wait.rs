@@ -11,7 +11,7 @@ use crate::{
     follow::{Follow, Mode},
     history,
     link::Link,
-    render::words,
+    render::{notice::Progress, words},
 };
 
 const EXAMPLES: &str = "\
@@ -55,13 +55,16 @@ pub(crate) async fn run(args: &WaitArgs, link: &Link) -> Result<Exit, CliError> 
     if !history.is_inhabited && execution.is_open() {
         return Ok(lost(&execution.exec_id));
     }
+    let _progress = Progress::of(&format!("waiting for {}", execution.exec_id));
     let mut follow = Follow::existing(link, &bound, &execution.exec_id, Mode::Silent);
     let Some(limit) = args.timeout else {
         return follow.run().await;
     };
     let ended = tokio::time::timeout(limit, follow.run()).await;
     ended.unwrap_or_else(|_| {
-        words::say(&format!("timed out; {} goes on", execution.exec_id));
+        let exec_id = &execution.exec_id;
+        let rest = follow.come_back(exec_id);
+        words::say(&format!("timed out; {exec_id} goes on\nhint: {rest}"));
         Ok(Exit::TimedOut)
     })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::link::Link;
 
 /// How a connection ended.
@@ -19,8 +21,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(2);
 const ATTEMPTS_MAX: u32 = 22;
 /// After this many (0.3 s) a service manager would have replaced the supervisor: so we do.
 const PATIENCE: u32 = 5;
-/// After this many (1.2 s) a person wonders.
-const NOTICEABLE: u32 = 7;
+/// From here on a person wonders.
+const NOTICEABLE: Duration = Duration::from_millis(1200);
 
 /// The attempts since something last arrived.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,9 +61,21 @@ impl Attempts {
         self.made >= ATTEMPTS_MAX && !self.is_endless
     }
 
-    /// Whether the user should be told.
-    pub(crate) fn are_noticeable(self) -> bool {
-        self.made >= NOTICEABLE
+    /// Does something meanwhile, and tells the user when a connection that was lost at `since` has been
+    /// away for long: an attempt over a network that hangs takes its time.
+    pub(crate) async fn telling<T>(
+        since: Instant,
+        tell: impl FnOnce(),
+        attempt: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(attempt);
+        tokio::select! {
+            biased;
+            done = &mut attempt => return done,
+            () = sleep_until(since + NOTICEABLE) => {}
+        }
+        tell();
+        attempt.await
     }
 
     /// Whether the next attempt may start a supervisor. One that somebody stopped stays stopped: a

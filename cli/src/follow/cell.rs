@@ -122,11 +122,6 @@ impl Cell {
         matches!(self.stage, Stage::Accepted { started: true, .. })
     }
 
-    /// The last seq seen; `None` before the first `sync`.
-    pub(super) fn cursor(&self) -> Option<Seq> {
-        self.cursor
-    }
-
     /// The backlog ends at `seq`.
     pub(super) fn synced(&mut self, seq: Seq) {
         self.view.notices.clear();
@@ -192,7 +187,7 @@ impl Cell {
             }
             "input_request" => {
                 let request: InputRequest = event.payload()?;
-                self.view.prompt(&request.prompt, self.submission.stdin)?;
+                self.view.prompt(request.words(), self.submission.stdin)?;
                 self.prompts.open(request.password);
             }
             "input_resolved" => self.prompts.close(),
@@ -380,7 +375,7 @@ mod tests {
             printed(13, "e2", "c"),
         ];
         assert_eq!(feed(&mut cell, &frames), None);
-        assert_eq!((shown(&screen).as_str(), cell.cursor()), ("abc", Some(13)));
+        assert_eq!((shown(&screen).as_str(), cell.cursor), ("abc", Some(13)));
     }
 
     #[test]

@@ -11,10 +11,7 @@ mod prompt;
 mod view;
 
 use serde_json::{Value, json};
-use tithon_ipc::{
-    client::{Connection, ConnectionError, FrameText},
-    ids::Seq,
-};
+use tithon_ipc::client::{Connection, ConnectionError, FrameText};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
@@ -125,11 +122,6 @@ impl<'a> Follow<'a> {
     /// The execution's id, once it is known.
     pub(crate) fn exec_id(&self) -> Option<&str> {
         self.cell.exec_id()
-    }
-
-    /// Where to resume from with `attach --since`.
-    pub(crate) fn cursor(&self) -> Seq {
-        self.cell.cursor().unwrap_or(0)
     }
 
     /// Runs the cell to the end that was asked for.
@@ -309,12 +301,17 @@ impl<'a> Follow<'a> {
         None
     }
 
+    /// The command that shows the rest of a cell that is left alone.
+    pub(crate) fn come_back(&self, exec_id: &str) -> String {
+        let tail = format!("tail {exec_id}");
+        self.link.suggested(&tail, self.bound.session())
+    }
+
     fn detached(&self) -> Exit {
         match self.exec_id() {
             Some(exec_id) => words::say(&format!(
-                "detached; {exec_id} goes on\nhint: tithon attach --session '{}' --since {}",
-                self.bound.session(),
-                self.cursor()
+                "detached; {exec_id} goes on\nhint: {}",
+                self.come_back(exec_id)
             )),
             None => words::say("detached before the cell was acknowledged; it may or may not run"),
         }
@@ -323,18 +320,18 @@ impl<'a> Follow<'a> {
 
     /// A new connection after the old one ended; `None` when Ctrl-C was pressed instead.
     async fn reopen(&mut self, how: Lost) -> Result<Option<Connection>, CliError> {
+        let lost_at = Instant::now();
         while let Some(delay) = self.attempts.next() {
-            if self.attempts.are_noticeable() {
-                let notices = &mut self.cell.view.notices;
-                notices.show("the connection was lost, reconnecting");
-            }
-            let opened = async {
+            let attempt = async {
                 sleep(delay).await;
                 match self.attempts.may_start(how) {
                     true => self.link.open().await,
                     false => self.link.open_running().await,
                 }
             };
+            let notices = &mut self.cell.view.notices;
+            let tell = || notices.show("the connection was lost, reconnecting");
+            let opened = Attempts::telling(lost_at, tell, attempt);
             tokio::select! {
                 Some(()) = pressed(self.ctrl_c.as_mut()) => return Ok(None),
                 opened = opened => match opened {
@@ -346,9 +343,9 @@ impl<'a> Follow<'a> {
             }
         }
         Err(CliError::Lost {
-            session: self.bound.session().to_owned(),
-            exec_id: self.exec_id().map(str::to_owned),
-            since: self.cursor(),
+            left: self
+                .exec_id()
+                .map(|exec_id| (exec_id.to_owned(), self.come_back(exec_id))),
         })
     }
 

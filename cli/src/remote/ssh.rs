@@ -7,6 +7,7 @@ use std::{
     process::{ExitCode, Output, Stdio},
 };
 
+use tithon_ipc::ids::quoted;
 use tokio::process::Command;
 
 use super::{
@@ -213,7 +214,8 @@ fn why(code: Option<i32>, host: &str, words: String) -> Why {
 fn remote_command(arguments: &[&str]) -> String {
     let mut command = PROGRAM.to_owned();
     for argument in arguments {
-        command.push_str(&format!(" '{}'", argument.replace('\'', r"'\''")));
+        command.push(' ');
+        command.push_str(&quoted(argument));
     }
     command
 }

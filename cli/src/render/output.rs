@@ -44,6 +44,16 @@ impl Printer<Box<dyn Write>, Box<dyn Write>> {
     }
 }
 
+impl Printer<io::Stdout, io::Stdout> {
+    /// Standard output for everything, as a file or a pager wants it.
+    pub(crate) fn onto_stdout() -> Self {
+        let palette = Palette::of_stdout();
+        let mut printer = Self::new(io::stdout(), io::stdout(), palette == Palette::Colours);
+        printer.reader = Some((palette, Pictures::None));
+        printer
+    }
+}
+
 impl<O: Write, E: Write> Printer<O, E> {
     /// `colour`: whether tracebacks keep their colours.
     pub(crate) fn new(out: O, err: E, colour: bool) -> Self {

@@ -5,7 +5,10 @@ use tithon_ipc::client::Connection;
 use tokio::time::{Instant, sleep};
 
 use super::Repl;
-use crate::{error::CliError, follow::Lost};
+use crate::{
+    error::CliError,
+    follow::{Attempts, Lost},
+};
 
 /// Why a connection is no longer served.
 pub(super) enum Stop {
@@ -35,16 +38,23 @@ impl Repl<'_> {
         let began = Instant::now();
         let mut told = false;
         while let Some(delay) = self.attempts.next() {
-            if self.attempts.are_noticeable() && !told {
-                told = true;
-                self.screen.aside("the connection was lost, reconnecting");
-                self.flush()?;
-            }
-            sleep(delay).await;
-            let opened = match self.attempts.may_start(lost) {
-                true => self.link.open().await,
-                false => self.link.open_running().await,
+            let (link, may_start) = (self.link, self.attempts.may_start(lost));
+            let attempt = async {
+                sleep(delay).await;
+                match may_start {
+                    true => link.open().await,
+                    false => link.open_running().await,
+                }
             };
+            let mut written = Ok(());
+            let tell = || {
+                if !std::mem::replace(&mut told, true) {
+                    self.screen.aside("the connection was lost, reconnecting");
+                    written = self.flush();
+                }
+            };
+            let opened = Attempts::telling(began, tell, attempt).await;
+            written?;
             match opened {
                 Ok(connection) => {
                     if told {
@@ -59,9 +69,10 @@ impl Repl<'_> {
             }
         }
         Err(CliError::Lost {
-            session: self.bound.session().to_owned(),
-            exec_id: self.cells.running().map(str::to_owned),
-            since: self.cursor.unwrap_or(0),
+            left: self.cells.running().map(|exec_id| {
+                let command = self.link.suggested("repl", self.bound.session());
+                (exec_id.to_owned(), command)
+            }),
         })
     }
 }

@@ -16,7 +16,7 @@ const END_OF_INPUT: &str = "\x04";
 impl Repl<'_> {
     /// A cell asks for a line.
     pub(super) fn asked(&mut self, request: &InputRequest) {
-        self.screen.write(&request.prompt);
+        self.screen.write(request.words());
         let typed = self.terminal.ask(request.password);
         self.screen.write(&typed);
     }

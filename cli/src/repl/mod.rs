@@ -19,7 +19,7 @@ use std::{collections::HashMap, io, sync::mpsc::Sender};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Connection, ConnectionError, FrameText},
-    ids::Seq,
+    ids::{Seq, session_flag},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -102,7 +102,7 @@ impl<'a> Repl<'a> {
             bound,
             attempts: Attempts::over(link),
             cursor: None,
-            cells: Cells::named(flag(bound.session())),
+            cells: Cells::named(session_flag(bound.session())),
             screen: Screen::new(palette),
             notices: Notices::default(),
             terminal: Terminal::new().map_err(failed)?,
@@ -146,9 +146,8 @@ impl<'a> Repl<'a> {
             None => format!("detached; session '{session}' lives on"),
         });
         self.screen.aside(&format!(
-            "come back with: tithon{} repl{}",
-            self.link.flag(),
-            flag(session)
+            "come back with: {}",
+            self.link.suggested("repl", session)
         ));
         self.flush()?;
         Ok(Exit::Success)
@@ -281,7 +280,7 @@ impl<'a> Repl<'a> {
                 self.asked(&request);
             } else {
                 self.screen
-                    .aside(&format!("{exec_id} asks for input: {}", request.prompt));
+                    .aside(&format!("{exec_id} asks for input: {}", request.words()));
             }
         } else if event.kind == "input_resolved" {
             self.resolved();
@@ -376,12 +375,4 @@ impl<'a> Repl<'a> {
 /// Whether somebody leaves the way they leave Python.
 fn says_goodbye(code: &str) -> bool {
     matches!(code.trim(), "exit" | "exit()" | "quit" | "quit()")
-}
-
-/// The flag that names the session, where it must be named.
-fn flag(session: &str) -> String {
-    match session {
-        "default" => String::new(),
-        _ => format!(" --session '{session}'"),
-    }
 }

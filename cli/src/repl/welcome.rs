@@ -1,8 +1,9 @@
 //! What somebody who comes to a session sees first: where they are, and what happened meanwhile.
 
 use jiff::Zoned;
+use tithon_ipc::ids::session_flag;
 
-use super::{flag, screen::Screen};
+use super::screen::Screen;
 use crate::{
     frames::Snapshot,
     render::log::{self, Extent},
@@ -33,7 +34,10 @@ pub(super) fn show(screen: &mut Screen, session: &str, snapshot: &Snapshot) {
                 1 => "1 cell".to_owned(),
                 many => format!("{many} cells"),
             };
-            screen.aside(&format!("{cells} before it: tithon log{}", flag(session)));
+            screen.aside(&format!(
+                "{cells} before it: tithon log{}",
+                session_flag(session)
+            ));
         }
         screen.write(&log::execution(last, &now, palette, Extent::Excerpt));
     }

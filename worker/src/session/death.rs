@@ -1,7 +1,10 @@
 //! A kernel's end: the error that names it, and what is left of one that ended with nobody watching.
 
 use serde_json::json;
-use tithon_ipc::{client::LaunchWish, ids::ExecId};
+use tithon_ipc::{
+    client::LaunchWish,
+    ids::{ExecId, session_flag},
+};
 
 use super::{
     Session,
@@ -100,10 +103,7 @@ impl Session {
 
     fn failure_row(&mut self, exec: ExecId, reason: &str, mut traceback: Vec<String>) {
         // Whoever does as they are told must not meet another session's kernel.
-        let named = match self.place.id.as_str() {
-            "default" => String::new(),
-            name => format!(" --session '{name}'"),
-        };
+        let named = session_flag(self.place.id.as_str());
         traceback.push(match self.way_back() {
             Some(exec) if self.checkpoints.restores_by_itself() && !self.checkpoints.failed => {
                 format!("The session goes on from its state after {exec}.")
