@@ -181,7 +181,7 @@ fn ctrl_c_once_interrupts_the_cell_and_twice_detaches() {
         &detached,
         130,
         "",
-        "detached; e2 goes on\nhint: tithon attach --session 'default' --since ",
+        "detached; e2 goes on\nhint: tithon tail e2\n",
     );
     let status: Value =
         serde_json::from_str(&home.tithon(&["status", "--session", "default"]).ok()).unwrap();
@@ -232,6 +232,32 @@ fn ps_shows_every_session() {
     assert_eq!(home.tithon(&["kill", "--session", "default"]).code, 1);
     assert!(!home.tithon(&["ps"]).ok().contains("default"));
     assert!(home.tithon(&["ps", "--all"]).ok().contains("default"));
+}
+
+/// After a crash of the supervisor nobody must believe that nothing runs.
+#[test]
+fn sessions_are_listed_without_a_supervisor() {
+    let mut home = Home::empty();
+    home.tithon(&["run", "--session", "lab", "-c", "1"]).ok();
+    home.kill_supervisor();
+    let listed = home.tithon(&["ps"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(listed.stdout.contains("\nlab      idle"), "{listed:?}");
+    assert!(listed.stderr.contains("no supervisor runs"), "{listed:?}");
+    assert_eq!(home.tithon(&["ps", "--quiet"]).ok(), "lab\n");
+    assert_eq!(home.supervisor(), None);
+}
+
+/// Also where nothing is printed by which it would be noticed.
+#[test]
+fn attach_ends_with_its_reader() {
+    let home = Home::empty();
+    home.tithon(&["run", "-c", "1"]).ok();
+    let mut attached = home.spawn(&["attach", "--since", "0"]);
+    assert!(attached.line().contains("\"snapshot\""));
+    assert!(attached.line().contains("\"sync\""));
+    attached.stop_reading();
+    assert_eq!(attached.finish().code, 141);
 }
 
 #[test]
@@ -299,4 +325,20 @@ fn bash_completes_the_names_of_living_sessions() {
     let completed = bash.output().unwrap();
     let shown = String::from_utf8_lossy(&completed.stdout);
     assert_eq!(shown, "lab late\nlate\ncheckpoints\n", "{completed:?}");
+}
+
+/// Who interrupts a print, or prints what cannot be, is shown their own code and none of ours.
+#[test]
+fn tracebacks_have_no_frames_of_the_launcher() {
+    let home = Home::empty();
+    let code = "class Odd(str):\n    def encode(self, *_): raise ValueError('in the middle')\n\
+                import sys; sys.stdout.write(Odd('x'))";
+    let failed = home.tithon(&["run", "-c", code]);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.stderr.contains("in the middle"), "{failed:?}");
+    assert!(failed.stderr.contains("sys.stdout.write"), "{failed:?}");
+    assert!(!failed.stderr.contains("tithon_"), "{failed:?}");
+    let asked = home.tithon_reading(&["run", "--stdin", "-c", "input()"], b"");
+    assert!(asked.stderr.contains("EOFError"), "{asked:?}");
+    assert!(!asked.stderr.contains("tithon_"), "{asked:?}");
 }

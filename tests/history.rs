@@ -74,6 +74,56 @@ fn waiting_ends_as_the_cell_does() {
     assert_eq!(exit_code(&home, &["wait", "e9"]), 2);
 }
 
+/// A fold keeps both ends of a long output; what lies between is in the journal, and can be had.
+#[test]
+fn all_of_a_long_output_is_had_from_the_journal() {
+    let home = Home::empty();
+    let code = "for i in range(40): print(('%02d' % i) * 20_000)\n1/0";
+    assert_eq!(exit_code(&home, &["run", "-c", "print('another')"]), 0);
+    assert_eq!(exit_code(&home, &["run", "-c", code]), 1);
+    told(&home, &["run", "-c", "print('one more')"]);
+    let short = home.tithon(&["log", "--exec", "e2"]);
+    assert!(short.stdout.contains("not shown here"));
+    assert!(
+        short.stderr.contains("hint: tithon log --exec e2 --full"),
+        "{}",
+        short.stderr
+    );
+    let full = told(&home, &["log", "--exec", "e2", "--full"]);
+    let lines: Vec<&str> = full.lines().collect();
+    assert!(lines[0].starts_with("e2  error"), "{}", lines[0]);
+    for i in 0..40 {
+        assert!(lines[i + 3] == format!("{i:02}").repeat(20_000), "line {i}");
+    }
+    assert!(full.ends_with("ZeroDivisionError: division by zero\n"));
+    assert!(!full.contains("another") && !full.contains("one more"));
+}
+
+/// Asking for what is not there, or changing it, makes nothing of a name that was mistyped.
+#[test]
+fn a_mistyped_name_makes_no_session() {
+    let home = Home::empty();
+    told(&home, &["run", "--session", "train", "-c", "1"]);
+    for command in [
+        &["status"][..],
+        &["restart"],
+        &["interrupt"],
+        &["kill"],
+        &["checkpoints", "--keep", "3"],
+        &["clear", "e1"],
+        &["wait"],
+    ] {
+        let typo = home.tithon(&[command, &["--session", "trian"]].concat());
+        assert_eq!((typo.code, typo.stdout.as_str()), (2, ""), "{typo:?}");
+        assert!(
+            typo.stderr
+                .contains("no session 'trian'\nhint: did you mean 'train'?"),
+            "{typo:?}"
+        );
+    }
+    assert_eq!(told(&home, &["ps", "--all", "--quiet"]), "train\n");
+}
+
 #[test]
 fn a_cleared_cell_keeps_its_code() {
     let home = Home::empty();
@@ -82,7 +132,9 @@ fn a_cleared_cell_keeps_its_code() {
     let log = told(&home, &["log"]);
     assert!(log.contains(">>> print('gone soon')\n"), "{log}");
     assert!(!log.contains("\ngone soon"), "{log}");
-    assert_eq!(exit_code(&home, &["clear", "e7"]), 1);
+    let none = home.tithon(&["clear", "e7"]);
+    assert_eq!(none.code, 1, "{none:?}");
+    assert!(none.stderr.contains("no such execution e7"), "{none:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod journal;
 mod processes;
 mod program;
 mod python;
+mod terminal;
 mod transcript;
 pub(crate) mod websocket;
 
@@ -30,6 +31,7 @@ pub(crate) use self::{
     processes::{is_alive, private_memory},
     program::{Output, Running},
     python::{BASH, Environment, IPYKERNEL_6, PYTHON, RICH},
+    terminal::Terminal,
     transcript::Transcript,
 };
 

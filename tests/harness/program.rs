@@ -73,12 +73,17 @@ impl Running {
         line
     }
 
+    /// Reads its stdout no more, as a pipe whose other end goes away.
+    pub(crate) fn stop_reading(&mut self) {
+        self.stdout = None;
+    }
+
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Output {
-        let mut stdout = self.stdout.take().unwrap();
+        let stdout = self.stdout.take();
         let stdout = std::thread::spawn(move || {
             let mut text = Vec::new();
-            drop(stdout.read_to_end(&mut text));
+            drop(stdout.map(|mut stdout| stdout.read_to_end(&mut text)));
             String::from_utf8_lossy(&text).into_owned()
         });
         let status = until("the command's end", || self.child.try_wait().unwrap());

@@ -6,10 +6,11 @@
     reason = "in a test a panic is the report, and the screen is shown with it"
 )]
 
+mod completions;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod readable;
 mod screens;
-mod terminal;
 
 use std::{
     process::Command,
@@ -18,9 +19,8 @@ use std::{
 };
 
 use self::{
-    harness::{Home, until},
+    harness::{Home, Terminal, until},
     screens::assert_screen,
-    terminal::Terminal,
 };
 
 /// Longer than the prompt waits for a completion.

@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::Path};
 
-use crate::{harness::until, terminal::Terminal};
+use crate::harness::{Terminal, until};
 
 /// Words that are followed by what differs, and what stands for it.
 const DIFFERING: [(&str, &str); 3] = [

@@ -10,12 +10,34 @@
 mod harness;
 mod sshd;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use rustix::process::Signal;
+use serde_json::Value;
 
 use self::{
-    harness::{Home, Output, until},
+    harness::{Home, Output, Terminal, until},
     sshd::Sshd,
 };
+
+/// Prints 2000 lines, and waits for that file in the middle of them.
+fn counting(gate: &Path) -> String {
+    format!(
+        "import os, time\nfor i in range(2000):\n    print(i, flush=True)\n    \
+         while i >= 1000 and not os.path.exists({gate:?}): time.sleep(.01)"
+    )
+}
+
+fn counted() -> String {
+    (0..2000).map(|i| format!("{i}\n")).collect()
+}
+
+/// The program in a terminal.
+fn open(near: &Home, arguments: &[&str]) -> Terminal {
+    let mut command: Command = near.command(arguments);
+    command.env("TERM", "xterm-256color").env("USER", "ada");
+    Terminal::run(command)
+}
 
 fn tithon(near: &Home, arguments: &[&str]) -> Output {
     near.tithon(&[&["--host", "gpu01"], arguments].concat())
@@ -84,11 +106,7 @@ fn a_cut_connection_loses_and_repeats_nothing() {
         return;
     };
     let gate = sshd.far.work().join("gate");
-    let code = format!(
-        "import os, time\nfor i in range(2000):\n    print(i, flush=True)\n    \
-         while i >= 1000 and not os.path.exists({gate:?}): time.sleep(.01)"
-    );
-    let mut run = near.spawn(&["--host", "gpu01", "run", "-c", &code]);
+    let mut run = near.spawn(&["--host", "gpu01", "run", "-c", &counting(&gate)]);
     let mut seen = vec![run.line()];
     while seen.len() < 500 {
         seen.push(run.line());
@@ -104,8 +122,103 @@ fn a_cut_connection_loses_and_repeats_nothing() {
     let output = run.finish();
     assert_eq!(output.code, 0, "{output:?}");
     let all = seen.concat() + &output.stdout;
-    let wanted: String = (0..2000).map(|i| format!("{i}\n")).collect();
-    assert_eq!(all, wanted);
+    assert_eq!(all, counted());
+}
+
+/// Those who only look on lose and repeat nothing either.
+#[test]
+fn who_looks_on_over_a_cut_connection_misses_nothing() {
+    let mut near = Home::empty();
+    let test = "who_looks_on_over_a_cut_connection_misses_nothing";
+    let Some(sshd) = Sshd::with_tithon(test, &mut near) else {
+        return;
+    };
+    let gate = sshd.far.work().join("gate");
+    tithon(&near, &["run", "--no-wait", "-c", &counting(&gate)]).ok();
+    let mut tail = near.spawn(&["--host", "gpu01", "tail"]);
+    let mut attached = near.spawn(&["--host", "gpu01", "attach", "--since", "1", "--until-done"]);
+    let (mut shown, mut frames) = (String::new(), String::new());
+    while !shown.ends_with("\n500\n") {
+        shown.push_str(&tail.line());
+    }
+    while !frames.contains(r#"\n500\n"#) {
+        frames.push_str(&attached.line());
+    }
+    let before = sshd.connections();
+    sshd.cut();
+    until("another connection", || {
+        (sshd.connections() > before).then_some(())
+    });
+    fs::write(gate, "").unwrap();
+    let output = tail.finish();
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(shown + &output.stdout, counted());
+
+    frames.push_str(&attached.finish().ok());
+    let (mut printed, mut last) = (String::new(), 1);
+    for line in frames.lines() {
+        let frame: Value = serde_json::from_str(line).unwrap();
+        if frame["op"] == "event" {
+            assert_eq!(frame["seq"], last + 1, "{line}");
+            last += 1;
+            printed.push_str(frame["payload"]["content"]["text"].as_str().unwrap_or(""));
+        }
+    }
+    assert_eq!(printed, counted());
+}
+
+#[test]
+fn the_prompt_goes_on_after_a_cut() {
+    let mut near = Home::empty();
+    let Some(sshd) = Sshd::with_tithon("the_prompt_goes_on_after_a_cut", &mut near) else {
+        return;
+    };
+    let mut prompt = open(&near, &["--host", "gpu01"]);
+    prompt.ready();
+    prompt.enter("x = 41");
+    prompt.ready();
+    sshd.cut();
+    prompt.enter("x + 1");
+    prompt.wait_for("\n42\n>>>");
+    let gate = sshd.far.work().join("gate");
+    let wait = format!("while not os.path.exists({gate:?}): time.sleep(.01)");
+    prompt.enter("import os, time; print('on', flush=True)");
+    prompt.wait_for("\non\n>>>");
+    prompt.enter("def wait():");
+    prompt.press(&format!("{wait}\r\r"));
+    prompt.wait("the function", |shown| shown.ends_with("\n>>>"));
+    prompt.enter("print('before', flush=True); wait(); print('after')");
+    prompt.wait_for("\nbefore");
+    sshd.cut();
+    fs::write(gate, "").unwrap();
+    let shown = prompt.wait_for("\nbefore\nafter\n>>>");
+    assert_eq!(shown.matches("\nbefore").count(), 1, "{shown}");
+    prompt.press("\x04");
+    prompt.wait_for("come back with: tithon --host gpu01 repl");
+}
+
+/// A network that says nothing is noticed, said, and waited for.
+#[test]
+fn a_network_that_hangs_is_said_and_waited_for() {
+    let mut near = Home::empty();
+    let test = "a_network_that_hangs_is_said_and_waited_for";
+    let Some(sshd) = Sshd::with_tithon(test, &mut near) else {
+        return;
+    };
+    sshd.is_given_up_soon(&mut near);
+    let gate = sshd.far.work().join("gate");
+    let run = open(&near, &["--host", "gpu01", "run", "-c", &counting(&gate)]);
+    run.wait_for("\n1000");
+    sshd.hang(Signal::STOP);
+    run.wait_for("the connection was lost, reconnecting");
+    fs::write(gate, "").unwrap();
+    sshd.hang(Signal::CONT);
+    run.wait_for("\n1999");
+    run.ended();
+    let lines = run.written();
+    for i in [1000, 1001, 1500, 1999] {
+        assert_eq!(lines.matches(&format!("{i}\r\n")).count(), 1, "{i}");
+    }
 }
 
 #[test]

@@ -62,6 +62,13 @@ impl Sshd {
         Some(Self { far, server })
     }
 
+    /// Has `near` give up a connection that says nothing after few seconds rather than many.
+    pub(crate) fn is_given_up_soon(&self, near: &mut Home) {
+        let config = self.far.work().join("ssh_config");
+        let soon = "-o ServerAliveInterval=1 -o ServerAliveCountMax=2 -o ConnectTimeout=2";
+        near.set("TITHON_SSH", &format!("ssh -F {} {soon}", config.display()));
+    }
+
     /// With this build's program.
     pub(crate) fn with_tithon(test: &str, near: &mut Home) -> Option<Self> {
         Self::start(test, near, |bin| {
@@ -76,6 +83,20 @@ impl Sshd {
         for pid in connections {
             let pid = Pid::from_raw(pid).unwrap();
             let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Lets every process of the server hang, or go on: what a network is that says nothing.
+    pub(crate) fn hang(&self, signal: Signal) {
+        let server = i32::try_from(self.server.id()).unwrap();
+        let mut processes = vec![server];
+        let mut at = 0;
+        while let Some(pid) = processes.get(at).copied() {
+            processes.extend(children(pid.unsigned_abs()));
+            at += 1;
+        }
+        for pid in processes {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
         }
     }
 

@@ -4,17 +4,14 @@ use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
 use ptyprocess::PtyProcess;
 
-use crate::harness::until;
+use super::until;
 
 const ROWS: u16 = 40;
 const COLUMNS: u16 = 80;
@@ -24,7 +21,7 @@ pub(crate) struct Terminal {
     process: PtyProcess,
     keys: std::fs::File,
     screen: Arc<Mutex<vt100::Parser>>,
-    had_escapes: Arc<AtomicBool>,
+    written: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
@@ -38,12 +35,12 @@ impl Terminal {
         let mut output = std::fs::File::from(own(&handle));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 1000)));
         let shown = Arc::clone(&screen);
-        let had_escapes = Arc::<AtomicBool>::default();
-        let seen = Arc::clone(&had_escapes);
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let seen = Arc::clone(&written);
         thread::spawn(move || {
             let mut bytes = vec![0; 64 << 10];
             while let Ok(length @ 1..) = output.read(&mut bytes) {
-                seen.fetch_or(bytes[..length].contains(&0x1b), Ordering::Relaxed);
+                seen.lock().unwrap().extend_from_slice(&bytes[..length]);
                 shown.lock().unwrap().process(&bytes[..length]);
             }
         });
@@ -51,13 +48,18 @@ impl Terminal {
             process,
             keys,
             screen,
-            had_escapes,
+            written,
         }
     }
 
     /// Whether anything but text has been written so far.
     pub(crate) fn had_escapes(&self) -> bool {
-        self.had_escapes.load(Ordering::Relaxed)
+        self.written().contains('\x1b')
+    }
+
+    /// Everything that was written so far, escape sequences and all.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 
     /// Makes the window so many columns wide.
