@@ -10,9 +10,9 @@ use crate::commands::{
     completions::CompletionsArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
     log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs,
-    repl::ReplArgs, restart::RestartArgs, restore::RestoreArgs, rm::RmArgs, run::RunArgs,
-    shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, uninstall::UninstallArgs,
-    upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
+    repl::ReplArgs, replay::ReplayArgs, restart::RestartArgs, restore::RestoreArgs, rm::RmArgs,
+    run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs,
+    uninstall::UninstallArgs, upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
 use crate::remote::host;
 
@@ -62,6 +62,7 @@ pub(crate) enum Command {
     Restart(RestartArgs),
     Checkpoints(CheckpointsArgs),
     Restore(RestoreArgs),
+    Replay(ReplayArgs),
     Kill(KillArgs),
     Rename(RenameArgs),
     Rm(RmArgs),
@@ -114,6 +115,7 @@ impl Command {
             | Self::Restart(_)
             | Self::Checkpoints(_)
             | Self::Restore(_)
+            | Self::Replay(_)
             | Self::Kill(_)
             | Self::Export(_) => Place::Client,
             Self::Ps(args) if !args.is_about_processes() => Place::Client,

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     TimedOut = 3,
     /// The kernel died, or was killed or restarted, before the cell ended.
     KernelLost = 4,
+    /// `replay`: every cell ran, and some said something else than the first time.
+    Differs = 5,
     /// The cell was interrupted, or the command was by Ctrl-C; as a shell reports SIGINT.
     Interrupted = 130,
     /// The reader of our output went away; as a shell reports SIGPIPE.

@@ -152,6 +152,7 @@ pub(crate) struct Content {
     pub(crate) text: String,
     pub(crate) data: BTreeMap<String, Value>,
     pub(crate) ename: String,
+    pub(crate) evalue: Value,
     pub(crate) traceback: Vec<String>,
     pub(crate) tithon_scope: String,
 }
@@ -172,6 +173,7 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Kernel {
+    pub(crate) status: String,
     pub(crate) pid: Option<i64>,
     pub(crate) python: Option<String>,
     pub(crate) lost_state: bool,
@@ -192,6 +194,9 @@ pub(crate) struct Execution {
     pub(crate) origin: Option<Value>,
     pub(crate) started_at: Option<f64>,
     pub(crate) finished_at: Option<f64>,
+    /// The kernel's own count, which begins at 1 with each kernel.
+    pub(crate) execution_count: Option<u64>,
+    /// `None` also for what came with the project.
     #[serde(default)]
     pub(crate) fold_state: Option<FoldState>,
 }
@@ -211,6 +216,13 @@ impl InputRequest {
             (true, "") => "Password: ",
             (_, prompt) => prompt,
         }
+    }
+}
+
+impl Kernel {
+    /// Whether there is one.
+    pub(crate) fn is_living(&self) -> bool {
+        !matches!(self.status.as_str(), "" | "unknown" | "dead")
     }
 }
 

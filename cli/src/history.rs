@@ -1,12 +1,14 @@
 //! A session's past and present as the journal has it, read without starting a kernel, or a session
 //! that is not there.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     error::CliError,
-    frames::{self, Execution, Received},
+    frames::{self, Execution, Kernel, Received},
     link::{Bound, Link, ask},
 };
 
@@ -16,6 +18,10 @@ pub(crate) struct History {
     pub(crate) executions: Vec<Past>,
     /// Whether somebody works on what is open: a worker was there before we asked.
     pub(crate) is_inhabited: bool,
+    /// Its kernel.
+    pub(crate) kernel: Kernel,
+    /// Where it runs, if that is known.
+    pub(crate) workdir: Option<PathBuf>,
 }
 
 /// One execution, read and as the server wrote it.
@@ -28,6 +34,8 @@ pub(crate) struct Past {
 struct Snapshot {
     #[serde(default)]
     executions: Vec<Box<RawValue>>,
+    #[serde(default)]
+    kernel: Kernel,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +48,7 @@ struct Status {
 pub(crate) struct Entry {
     pub(crate) session: String,
     pub(crate) worker_pid: Option<i64>,
-    pub(crate) workdir: Option<std::path::PathBuf>,
+    pub(crate) workdir: Option<PathBuf>,
 }
 
 /// The session's entry among all sessions, living or not.
@@ -86,6 +94,11 @@ fn find(reply: &str, session: &str) -> Result<Entry, CliError> {
 /// As [`entry`].
 pub(crate) async fn read(link: &Link, bound: &Bound) -> Result<History, CliError> {
     let entry = entry(link, bound.session()).await?;
+    link.repeated(async || read_once(link, bound, &entry).await)
+        .await
+}
+
+async fn read_once(link: &Link, bound: &Bound, entry: &Entry) -> Result<History, CliError> {
     let mut connection = link.open().await?;
     let op = json!({"op": "attach", "last_seen_seq": 0, "start_kernel": false});
     connection.send(&bound.bind(op)).await?;
@@ -101,6 +114,8 @@ pub(crate) async fn read(link: &Link, bound: &Bound) -> Result<History, CliError
                 return Ok(History {
                     executions: executions.collect::<Result<_, CliError>>()?,
                     is_inhabited: entry.worker_pid.is_some(),
+                    kernel: snapshot.kernel,
+                    workdir: entry.workdir.clone(),
                 });
             }
             Received::Error(message) => return Err(CliError::Server(message)),
@@ -108,6 +123,40 @@ pub(crate) async fn read(link: &Link, bound: &Bound) -> Result<History, CliError
         }
     }
     Err(CliError::Unanswered("attach"))
+}
+
+/// The first execution of a kernel that took the place of one which was lost against anybody's wish; `None`
+/// if that is not so, or it has run nothing.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn after_loss(
+    link: &Link,
+    bound: &Bound,
+    kernel: &Kernel,
+) -> Result<Option<String>, CliError> {
+    if !kernel.is_living() || !kernel.lost_state || kernel.generation == 0 {
+        return Ok(None);
+    }
+    let mut connection = link.open().await?;
+    // Its generation is the seq at which its life began; whatever it ran comes after.
+    let op = json!({"op": "attach", "last_seen_seq": kernel.generation, "start_kernel": false});
+    connection.send(&bound.bind(op)).await?;
+    let mut first = None;
+    while let Some(text) = connection.next().await? {
+        match Received::parse(&text)? {
+            Received::Event(event) if event.kind == "started" => {
+                first = event.exec_id;
+                break;
+            }
+            // So old that its rows are compacted: what came before it is not looked for.
+            Received::Snapshot | Received::Sync(_) => break,
+            Received::Error(message) => return Err(CliError::Server(message)),
+            _ => {}
+        }
+    }
+    connection.close().await;
+    Ok(first)
 }
 
 impl History {

@@ -1,7 +1,7 @@
 //! How a command reaches its session: which home, whether a supervisor may be started for it, and
 //! what every operation says about the client beside its own fields.
 
-use std::{collections::BTreeMap, env, path::Path};
+use std::{collections::BTreeMap, env, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tithon_ipc::{
@@ -106,7 +106,31 @@ impl Link {
 /// is not worth more.
 const REPEATS: usize = 20;
 
+/// The first pause before it is repeated.
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl Link {
+    /// Does something again whose connection was closed before it was answered: a worker without a kernel
+    /// ends when its last client leaves, and whoever comes in that moment meets it. Only for what may
+    /// happen twice.
+    ///
+    /// # Errors
+    /// Any other, and that one if it does not stop.
+    pub(crate) async fn repeated<T>(
+        &self,
+        attempt: impl AsyncFn() -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let mut pauses = (0..6).map(|round| PAUSE * (1 << round));
+        loop {
+            match (attempt().await, pauses.next()) {
+                (Err(CliError::Unanswered(_) | CliError::Connection(_)), Some(pause)) => {
+                    tokio::time::sleep(pause).await;
+                }
+                (done, _) => return done,
+            }
+        }
+    }
+
     /// Asks a supervisor that runs a question that changes nothing, and its successor when it is
     /// replaced meanwhile.
     ///
@@ -187,6 +211,14 @@ impl Bound {
     /// The same with a limit of memory, in bytes.
     pub(crate) fn limited(mut self, memory_max: Option<u64>) -> Self {
         self.launch.memory_max = memory_max;
+        self
+    }
+
+    /// The same in another working directory, if there is one.
+    pub(crate) fn at(mut self, workdir: Option<&Path>) -> Self {
+        if let Some(workdir) = workdir.and_then(Path::to_str) {
+            self.workdir = Some(workdir.to_owned());
+        }
         self
     }
 

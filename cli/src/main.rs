@@ -15,6 +15,7 @@ mod pager;
 mod remote;
 mod render;
 mod repl;
+mod replay;
 mod service;
 mod start;
 mod stopped;

@@ -134,7 +134,10 @@ fn show(reply: &Reply) -> Result<(), CliError> {
         ),
     });
     if let Some(refused) = &reply.refused {
-        words::say(&format!("none after the last cell: {refused}"));
+        words::say(&format!(
+            "none after the last cell: {refused}\n\
+             hint: after the kernel's death `tithon replay` runs the recorded cells again"
+        ));
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) mod reach;
 pub(crate) mod reap;
 pub(crate) mod rename;
 pub(crate) mod repl;
+pub(crate) mod replay;
 pub(crate) mod restart;
 pub(crate) mod restore;
 pub(crate) mod rm;
@@ -37,7 +38,7 @@ pub(crate) mod worker;
 use std::{
     env,
     ffi::OsString,
-    io::{self, Write},
+    io::{self, BufRead, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -107,6 +108,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Restart(args) => block_on(restart::run(&args, &link()?))?,
         Command::Checkpoints(args) => block_on(checkpoints::run(&args, &link()?))?,
         Command::Restore(args) => block_on(restore::run(&args, &link()?))?,
+        Command::Replay(args) => block_on(replay::run(&args, &link()?))?,
         Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,
         Command::Log(args) => block_on(log::run(&args, &link()?))?,
@@ -152,8 +154,32 @@ fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, 
         .block_on(command)
 }
 
+/// Asks a yes-or-no question on the terminal; `without` says how to do without.
+///
+/// # Errors
+/// When nobody is there to be asked.
+fn agreed(question: &str, without: &str) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Usage(format!(
+            "nobody is there to be asked\nhint: {without}"
+        )));
+    }
+    let mut stderr = io::stderr().lock();
+    let asked = write!(stderr, "{question} [y/N] ");
+    drop(asked.and_then(|()| stderr.flush()));
+    let mut answer = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|source| CliError::System {
+            doing: "read the answer",
+            source,
+        })?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Prints one line to standard output.
-fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())

@@ -4,13 +4,11 @@
 //! with the worker's lock held: nothing alive loses its files, and a directory that another session
 //! lies in stays.
 
-use std::{
-    io::{self, BufRead, IsTerminal, Write},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use clap::Args;
 
+use super::agreed;
 use crate::{
     arguments::session,
     error::CliError,
@@ -70,7 +68,8 @@ pub(crate) struct RmArgs {
 /// When there is no such session, it is in use, or its files cannot be deleted.
 pub(crate) async fn run(args: &RmArgs, link: &Link) -> Result<Exit, CliError> {
     let Stopped { dir, lock: _lock } = Stopped::take(link, &args.session).await?;
-    if !args.yes && !agreed(&args.session, &dir)? {
+    let without = "--yes removes without a question";
+    if !args.yes && !agreed(&question(&args.session, &dir), without)? {
         words::say("nothing was removed");
         return Ok(Exit::Failure);
     }
@@ -89,27 +88,16 @@ fn failed(source: io::Error) -> CliError {
     }
 }
 
-fn agreed(session: &str, dir: &Path) -> Result<bool, CliError> {
-    if !io::stdin().is_terminal() {
-        return Err(CliError::Usage(
-            "nobody is there to be asked\nhint: --yes removes without a question".to_owned(),
-        ));
-    }
+fn question(session: &str, dir: &Path) -> String {
     let bytes = FILES
         .iter()
         .filter_map(|name| dir.join(name).symlink_metadata().ok())
         .map(|file| file.len())
         .sum();
-    let mut stderr = io::stderr().lock();
-    let asked = write!(
-        stderr,
-        "Remove session '{session}' and its whole history ({})? [y/N] ",
+    format!(
+        "Remove session '{session}' and its whole history ({})?",
         units::bytes(bytes)
-    );
-    drop(asked.and_then(|()| stderr.flush()));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    )
 }
 
 fn remove(dir: &Path) -> io::Result<()> {

@@ -98,7 +98,13 @@ pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
         false => (Until::Ended, Stdin::choose(args.stdin)),
     };
     let mode = if args.json { Mode::Json } else { Mode::Text };
-    let submission = Submission { code, stdin, until };
+    let submission = Submission {
+        code,
+        submitted_by: "tithon run".to_owned(),
+        origin: None,
+        stdin,
+        until,
+    };
     block_on(async {
         let mut follow = Follow::new(link, &bound, submission, mode);
         let Some(limit) = args.timeout else {

@@ -71,6 +71,8 @@ impl Cell {
     pub(super) fn existing(exec_id: &str, session: &str, view: View) -> Self {
         let submission = Submission {
             code: String::new(),
+            submitted_by: String::new(),
+            origin: None,
             stdin: Stdin::Refused,
             until: Until::Ended,
         };
@@ -95,12 +97,14 @@ impl Cell {
 
     /// The operation that submits the cell.
     pub(super) fn execute(&self) -> Value {
+        let mut origin = self.submission.origin.clone().unwrap_or_else(|| json!({}));
+        origin[TOKEN] = json!(self.token);
         json!({
             "op": "execute",
             "code": self.submission.code,
             "allow_stdin": self.submission.stdin != Stdin::Refused,
-            "submitted_by": "tithon run",
-            "origin": {TOKEN: self.token},
+            "submitted_by": self.submission.submitted_by,
+            "origin": origin,
         })
     }
 
@@ -173,7 +177,7 @@ impl Cell {
         if event.exec_id.is_none() || event.exec_id.as_deref() != self.exec_id() {
             return Ok(None);
         }
-        self.view.event(text)?;
+        self.view.event(&event.kind, text)?;
         self.own(event)
     }
 
@@ -202,6 +206,7 @@ impl Cell {
     }
 
     fn started(&mut self) {
+        self.view.started();
         if let Stage::Accepted { started, .. } = &mut self.stage {
             *started = true;
         }
@@ -233,6 +238,7 @@ impl Cell {
             self.started();
         }
         let again = self.view.has_shown();
+        self.view.missed();
         if again && !execution.outputs.is_empty() {
             words::say("older output was compacted meanwhile; `tithon attach` shows what is kept");
         }
@@ -285,6 +291,8 @@ mod tests {
         let (out, err) = (Box::new(screen.clone()), Box::new(screen.clone()));
         let submission = Submission {
             code: "pass".to_owned(),
+            submitted_by: "a test".to_owned(),
+            origin: None,
             stdin: Stdin::Refused,
             until: Until::Ended,
         };

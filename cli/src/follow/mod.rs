@@ -28,7 +28,7 @@ pub(crate) use self::{prompt::Stdin, view::Mode};
 use crate::{
     error::CliError,
     exit::Exit,
-    frames::Received,
+    frames::{Item, Received},
     link::{Bound, Link, ask},
     render::{output::Printer, words},
 };
@@ -41,6 +41,10 @@ const INTERRUPT_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Submission {
     /// The code, verbatim.
     pub(crate) code: String,
+    /// Who submits it, as others are told.
+    pub(crate) submitted_by: String,
+    /// The document that it comes from, as a client named it.
+    pub(crate) origin: Option<Value>,
     /// Whether `input()` may ask, and who answers.
     pub(crate) stdin: Stdin,
     /// How long to stay.
@@ -117,6 +121,23 @@ impl<'a> Follow<'a> {
             pressed: None,
             interrupt: None,
         }
+    }
+
+    /// Keeps what the cell shows, for [`Self::kept`].
+    pub(crate) fn keeping(mut self) -> Self {
+        self.cell.view.keep();
+        self
+    }
+
+    /// What the cell showed, folded; `None` if a part of it was not seen.
+    pub(crate) fn kept(&self) -> Option<Vec<Item>> {
+        self.cell.view.kept()
+    }
+
+    /// Says on a terminal that the cell runs, until it prints something or has ended.
+    pub(crate) fn labelled(mut self, label: String) -> Self {
+        self.cell.view.label = Some(label);
+        self
     }
 
     /// The execution's id, once it is known.

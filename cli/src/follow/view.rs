@@ -2,10 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tithon_worker::fold::Fold;
+
 use super::Stdin;
 use crate::{
     error::CliError,
-    frames::Content,
+    frames::{self, Content, Item},
     render::{notice::Notices, output::Printer},
 };
 
@@ -16,7 +20,7 @@ pub(crate) enum Mode {
     Text,
     /// Its event frames, verbatim, one per line.
     Json,
-    /// Not at all.
+    /// Not at all; but who is to answer a prompt sees it.
     Silent,
 }
 
@@ -28,8 +32,27 @@ pub(super) struct View {
     mode: Mode,
     printer: Streams,
     shown: bool,
+    /// What the cell has shown, where that is wanted and known.
+    kept: Option<Fold>,
+    /// What is said while the cell runs silently.
+    pub(super) label: Option<String>,
     /// Progress while there is no output yet.
     pub(super) notices: Notices,
+}
+
+/// An event's frame, as far as a fold needs it.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    msg_type: String,
+    /// A widget's event is its own content.
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 impl View {
@@ -38,6 +61,8 @@ impl View {
             mode,
             printer,
             shown: false,
+            kept: None,
+            label: None,
             notices: Notices::default(),
         }
     }
@@ -57,8 +82,42 @@ impl View {
         self.printer.flush().map_err(CliError::Output)
     }
 
-    /// Shows a frame, where frames are shown.
-    pub(super) fn event(&mut self, text: &str) -> Result<(), CliError> {
+    /// Keeps from here on what is shown.
+    pub(super) fn keep(&mut self) {
+        self.kept = Some(Fold::new());
+    }
+
+    /// What was shown, if it was kept.
+    pub(super) fn kept(&self) -> Option<Vec<Item>> {
+        frames::parse(&self.kept.as_ref()?.outputs_json()).ok()
+    }
+
+    /// A part of what was shown will not come as events.
+    pub(super) fn missed(&mut self) {
+        self.kept = None;
+    }
+
+    /// The cell runs.
+    pub(super) fn started(&mut self) {
+        if let Some(label) = &self.label
+            && io::stderr().is_terminal()
+        {
+            self.notices.show(label);
+        }
+    }
+
+    /// Takes in one of the cell's event frames; shows it, where frames are shown.
+    pub(super) fn event(&mut self, kind: &str, text: &str) -> Result<(), CliError> {
+        if let Some(fold) = &mut self.kept
+            && matches!(kind, "output" | "widget")
+        {
+            let Shown { payload } = serde_json::from_str(text)?;
+            let message: Message<'_> = serde_json::from_str(payload.get())?;
+            let content = message.content.unwrap_or(payload).get();
+            if fold.apply(&message.msg_type, content).is_err() {
+                self.kept = None;
+            }
+        }
         match self.mode {
             Mode::Json => self.line(text),
             Mode::Text | Mode::Silent => Ok(()),
@@ -67,8 +126,11 @@ impl View {
 
     /// Shows an output, where output is shown.
     pub(super) fn output(&mut self, msg_type: &str, content: &Content) -> Result<(), CliError> {
-        self.notices.clear();
         self.shown = true;
+        if self.mode == Mode::Silent {
+            return Ok(());
+        }
+        self.notices.clear();
         match self.mode {
             Mode::Json | Mode::Silent => Ok(()),
             Mode::Text => self
@@ -88,12 +150,12 @@ impl View {
     /// Shows a prompt as Python's `input()` would: on standard output, unless the person who is to
     /// answer would not see it there.
     pub(super) fn prompt(&mut self, prompt: &str, stdin: Stdin) -> Result<(), CliError> {
+        self.notices.clear();
         let seen = self.mode == Mode::Text && io::stdout().is_terminal();
         let written = match (stdin, seen, self.mode) {
-            (_, _, Mode::Silent) => Ok(()),
             (Stdin::Terminal, false, _) => self.printer.write_err(prompt),
             (_, _, Mode::Text) => self.printer.write_out(prompt),
-            (_, _, Mode::Json) => Ok(()),
+            (_, _, Mode::Json | Mode::Silent) => Ok(()),
         };
         written
             .and_then(|()| self.printer.flush())

@@ -91,7 +91,11 @@ impl Notices {
             return;
         }
         message.clone_into(&mut self.last);
-        if moves() {
+        if message.contains('\n') {
+            // More than progress: something to read and to do, which stays.
+            self.clear();
+            words::say(message);
+        } else if moves() {
             // Together, or the line would go and come again.
             let before = self.line.replace(Said::new(message));
             drop(before);

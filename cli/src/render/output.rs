@@ -247,7 +247,7 @@ pub(crate) fn folded(lines: &str) -> String {
 }
 
 /// The text of a MIME value: text as it is, lists of lines joined, anything else as JSON.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),

@@ -243,7 +243,11 @@ fn kernel_words(status: &str, flag: &str) -> Option<String> {
     let words = match status {
         "restarting" => "the kernel is restarted",
         "restarted" => "the kernel is fresh: variables are gone, the history stays",
-        "replaced" => "the kernel was lost and replaced: variables are gone, the history stays",
+        "replaced" => {
+            return Some(format!(
+                "the kernel was lost and replaced: variables are gone, the history stays; `tithon replay{flag}` runs its cells again"
+            ));
+        }
         "killed" => "the kernel was ended; the next cell gets a fresh one",
         "gc" => "the kernel was idle for long and was ended; the next cell gets a fresh one",
         "restored" => {
@@ -253,7 +257,7 @@ fn kernel_words(status: &str, flag: &str) -> Option<String> {
         }
         "dead" => {
             return Some(format!(
-                "the kernel died; `tithon restart{flag}` gives the session a fresh one, `tithon restore{flag}` one of its checkpoints"
+                "the kernel died; `tithon restart{flag}` gives the session a fresh one, `tithon restore{flag}` one of its checkpoints, `tithon replay{flag}` runs its cells again"
             ));
         }
         "shutdown" => "the supervisor was shut down with its kernels",

@@ -24,8 +24,11 @@ pub(super) fn show(screen: &mut Screen, session: &str, snapshot: &Snapshot) {
     screen.line(&palette.paint("1", &first));
     screen.aside("Ctrl-D leaves, and everything goes on.");
     if kernel.lost_state {
-        let words = "The kernel was lost and replaced: variables are gone, the history stays.";
-        screen.line(&palette.paint("33", words));
+        let words = format!(
+            "The kernel was lost and replaced: variables are gone, the history stays (tithon replay{}).",
+            session_flag(session)
+        );
+        screen.line(&palette.paint("33", &words));
     }
     let (open, ended): (Vec<_>, Vec<_>) = snapshot.executions.iter().partition(|it| it.is_open());
     if let Some(last) = ended.last() {

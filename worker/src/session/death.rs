@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tithon_ipc::{
-    client::LaunchWish,
+    client::{LaunchWish, Op},
     ids::{ExecId, session_flag},
 };
 
@@ -113,7 +113,8 @@ impl Session {
                  (tithon restart{named}, or Tithon: Restart Kernel) for an empty one."
             ),
             None => format!(
-                "Restart the kernel (tithon restart{named}, or Tithon: Restart Kernel) to continue."
+                "Restart the kernel (tithon restart{named}, or Tithon: Restart Kernel) to continue; \
+                 `tithon replay{named}` runs the recorded cells again in a fresh one."
             ),
         });
         self.row(
@@ -146,7 +147,12 @@ impl Session {
         }
         self.orphan_all();
         if !self.waiting.is_empty() {
-            self.start_kernel(remains.wish, None);
+            let restart = self
+                .waiting
+                .iter()
+                .position(|(_, op)| matches!(op, Op::RestartKernel));
+            let restart = restart.map(|at| self.waiting.remove(at).0);
+            self.start_kernel(remains.wish, restart);
         }
     }
 }

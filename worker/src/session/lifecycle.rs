@@ -2,7 +2,7 @@
 //! derived from the journal alone.
 
 use serde_json::{Value, json};
-use tithon_ipc::ids::Seq;
+use tithon_ipc::ids::{Seq, session_flag};
 
 use super::Session;
 use crate::{
@@ -149,6 +149,11 @@ impl Session {
             // Whoever asked for this kernel lost the worker that was to start it.
             self.journal_kernel(&json!({"status": "restarted", "pid": pid, "deliberate": true}))
         } else if self.lifecycle.lost_state {
+            self.notice(&format!(
+                "the session's kernel was lost with its variables; this is a fresh one\n\
+                 hint: tithon replay{} runs the recorded cells again",
+                session_flag(self.place.id.as_str())
+            ));
             self.journal_kernel(&json!({"status": "replaced", "pid": pid, "deliberate": false}))
         } else {
             newest.map_or(0, |newest| newest.seq)

@@ -67,6 +67,10 @@ impl Session {
             }
             // What the journal alone answers starts no kernel and waits for none.
             op @ (Op::Observe { .. } | Op::ClearOutput(_)) => self.answer_op(client, op),
+            // Nobody's variables are missed then: a fresh kernel is what was asked for.
+            Op::RestartKernel if matches!(self.kernel, KernelSlot::Absent) => {
+                self.start_kernel(launch, Some(client));
+            }
             op if self.kernel.is_loading() => {
                 self.waiting.push((client, op));
                 match &mut self.kernel {

@@ -74,7 +74,7 @@ impl Session {
         if self.kernel.is_loading() && !matches!(self.kernel, KernelSlot::Absent) {
             return Err("the kernel is being started: try again in a moment".to_owned());
         }
-        let list = "`tithon checkpoints` lists those there are, and says how to have more";
+        let list = "`tithon checkpoints` lists those there are, and says how to have more; `tithon replay` runs the recorded cells again";
         let found = match to {
             None => self
                 .checkpoints
