@@ -11,7 +11,7 @@ use crate::commands::{
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
     log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs,
     repl::ReplArgs, replay::ReplayArgs, restart::RestartArgs, restore::RestoreArgs, rm::RmArgs,
-    run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs,
+    run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, try_::TryArgs,
     uninstall::UninstallArgs, upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
 };
 use crate::remote::host;
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Checkpoints(CheckpointsArgs),
     Restore(RestoreArgs),
     Replay(ReplayArgs),
+    Try(TryArgs),
     Kill(KillArgs),
     Rename(RenameArgs),
     Rm(RmArgs),
@@ -116,6 +117,7 @@ impl Command {
             | Self::Checkpoints(_)
             | Self::Restore(_)
             | Self::Replay(_)
+            | Self::Try(_)
             | Self::Kill(_)
             | Self::Export(_) => Place::Client,
             Self::Ps(args) if !args.is_about_processes() => Place::Client,

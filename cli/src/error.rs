@@ -92,7 +92,7 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Usage(String),
     /// Nothing was converted.
-    #[error("failed to convert: {0}")]
+    #[error(transparent)]
     Notebook(#[from] tithon_notebook::NotebookError),
     /// A file of the user's cannot be read.
     #[error("{path} cannot be read: {source}")]

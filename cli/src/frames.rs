@@ -11,6 +11,8 @@ use tithon_ipc::{ids::Seq, jupyter::without_lone_surrogates};
 pub(crate) enum Received<'a> {
     /// One journaled row.
     Event(Event<'a>),
+    /// What a copy of the kernel says.
+    CopyEvent(Event<'a>),
     /// The state of a whole session; its text is parsed by who needs it.
     Snapshot,
     /// The backlog ends.
@@ -58,19 +60,20 @@ impl<'a> Received<'a> {
     /// When it is not a JSON object with fields of the protocol's types.
     pub(crate) fn parse(text: &'a str) -> serde_json::Result<Self> {
         let fields: Fields<'a> = serde_json::from_str(text)?;
-        let message = || fields.message.clone().unwrap_or_default();
+        let event = |fields: Fields<'a>| Event {
+            seq: fields.seq,
+            exec_id: fields.exec_id,
+            kind: fields.kind,
+            payload: fields.payload,
+        };
         Ok(match &*fields.op {
-            "event" => Self::Event(Event {
-                seq: fields.seq,
-                exec_id: fields.exec_id,
-                kind: fields.kind,
-                payload: fields.payload,
-            }),
+            "event" => Self::Event(event(fields)),
+            "copy_event" => Self::CopyEvent(event(fields)),
             "snapshot" => Self::Snapshot,
             "sync" => Self::Sync(fields.seq),
             "execute_ack" => Self::ExecuteAck(fields.exec_id.unwrap_or_default()),
-            "notice" => Self::Notice(message()),
-            "error" => Self::Error(message()),
+            "notice" => Self::Notice(fields.message.unwrap_or_default()),
+            "error" => Self::Error(fields.message.unwrap_or_default()),
             "overflow" => Self::Overflow,
             _ => Self::Other(fields.op),
         })

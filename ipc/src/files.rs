@@ -233,6 +233,24 @@ impl CheckpointRecord {
     }
 }
 
+/// The directory of a copy that lives beside a session's kernel and is not kept.
+pub fn copy_dir(session: &Path, number: u64) -> PathBuf {
+    copies_dir(session).join(number.to_string())
+}
+
+/// Where a session has those.
+pub fn copies_dir(session: &Path) -> PathBuf {
+    session.join(COPIES)
+}
+
+/// Whose copy has a directory, if that is what it is.
+pub fn copy_owner(dir: &Path) -> Option<&Path> {
+    let copies = dir.parent()?;
+    copies.ends_with(COPIES).then(|| copies.parent()).flatten()
+}
+
+const COPIES: &str = "copies";
+
 /// The lock a worker holds for life.
 pub fn worker_lock(dir: &Path) -> PathBuf {
     dir.join("worker.lock")

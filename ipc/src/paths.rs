@@ -205,6 +205,12 @@ impl Home {
         self.run.join(format!("{key}.c{}", exec.0))
     }
 
+    /// Where a copy of a session's kernel waits that is not kept; a dash and a channel's port more is what it
+    /// listens on once it was woken.
+    pub fn copy_endpoint(&self, key: &SessionKey, number: u64) -> PathBuf {
+        self.run.join(format!("{key}.t{number}"))
+    }
+
     fn run_is_elsewhere(&self) -> bool {
         self.run.parent() != Some(&self.root)
     }

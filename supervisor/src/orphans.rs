@@ -187,7 +187,8 @@ fn unit_of(pid: i32) -> Option<String> {
 }
 
 fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
-    let session = &marked.session;
+    let copied = files::copy_owner(&marked.session);
+    let session = copied.unwrap_or(&marked.session);
     match session.try_exists() {
         Ok(true) => {}
         Ok(false) => return Some(Why::SessionDeleted),
@@ -200,6 +201,11 @@ fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
         } else {
             matches!(Lock::is_held(supervisors_lock), Ok(false)).then_some(Why::NoSupervisor)
         };
+    }
+    if copied.is_some() {
+        // Of no use to anybody but a worker that waits for it.
+        let owned = Lock::is_held(&files::worker_lock(session));
+        return matches!(owned, Ok(false)).then_some(Why::Abandoned);
     }
     let kernel = kernel(session);
     match Lock::is_held(&files::worker_lock(session)) {
@@ -417,6 +423,20 @@ mod tests {
         let all = found(&home);
         assert_eq!(all.len(), 3, "{all:?}");
         assert!(all.contains(&(child.pid(), Why::Abandoned)));
+    }
+
+    #[test]
+    fn a_copy_is_its_sessions_while_that_has_a_worker() {
+        let (_dir, home) = home();
+        let dir = session(&home, "s");
+        let copy = Sleeper::marked(&files::copy_dir(&dir, 1));
+        assert_eq!(found(&home), [(copy.pid(), Why::Abandoned)]);
+        let _lock = Lock::try_acquire(&files::worker_lock(&dir))
+            .unwrap()
+            .unwrap();
+        assert_eq!(found(&home), []);
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found(&home), [(copy.pid(), Why::SessionDeleted)]);
     }
 
     #[test]

@@ -32,12 +32,13 @@ pub(crate) fn sweep(run: &Path) {
     }
 }
 
-/// A session's key and then `.sock` for its worker, `.k-N` for its kernel, `.cN` for a checkpoint.
+/// A session's key and then `.sock` for its worker, `.k-N` for its kernel, `.cN` for a checkpoint, `.tN` and
+/// `.tN-N` for a copy.
 fn is_ours(name: &str) -> bool {
     name.split_at_checked(16).is_some_and(|(key, rest)| {
         key.bytes()
             .all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
-            && (rest == ".sock" || rest.starts_with(".k-") || rest.starts_with(".c"))
+            && (rest == ".sock" || [".k-", ".c", ".t"].iter().any(|it| rest.starts_with(it)))
     })
 }
 
@@ -95,7 +96,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let key = "0123456789abcdef";
-        let left = [".sock", ".k-1", ".c12"].map(|kind| format!("{key}{kind}"));
+        let left = [".sock", ".k-1", ".c12", ".t3", ".t3-1"].map(|kind| format!("{key}{kind}"));
         for name in &left {
             drop(UnixListener::bind(at(name)).unwrap());
             age(&at(name));

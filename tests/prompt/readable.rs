@@ -83,7 +83,7 @@ fn markdown_and_formulas_are_read_as_text() {
 fn progress_bars_stay_in_their_place() {
     let home = Home::empty().with_python(RICH);
     let bars = "import os, time\nfrom tqdm import tqdm\ndef work(gate):\n    \
-                for i in tqdm(range(200), desc=gate, mininterval=0):\n        \
+                for i in tqdm(range(200), desc=gate, mininterval=0, miniters=1):\n        \
                 while i == 100 and not os.path.exists(gate): time.sleep(.01)";
     home.tithon(&["run", "-c", bars]).ok();
     let mut prompt = open(&home, &[]);

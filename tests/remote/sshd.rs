@@ -65,7 +65,7 @@ impl Sshd {
     /// Has `near` give up a connection that says nothing after few seconds rather than many.
     pub(crate) fn is_given_up_soon(&self, near: &mut Home) {
         let config = self.far.work().join("ssh_config");
-        let soon = "-o ServerAliveInterval=1 -o ServerAliveCountMax=2 -o ConnectTimeout=2";
+        let soon = "-o ServerAliveInterval=2 -o ServerAliveCountMax=2";
         near.set("TITHON_SSH", &format!("ssh -F {} {soon}", config.display()));
     }
 
@@ -88,16 +88,20 @@ impl Sshd {
 
     /// Lets every process of the server hang, or go on: what a network is that says nothing.
     pub(crate) fn hang(&self, signal: Signal) {
-        let server = i32::try_from(self.server.id()).unwrap();
-        let mut processes = vec![server];
+        for pid in self.processes() {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+        }
+    }
+
+    /// The server's own first, and those that serve connections.
+    fn processes(&self) -> Vec<i32> {
+        let mut processes = vec![i32::try_from(self.server.id()).unwrap()];
         let mut at = 0;
         while let Some(pid) = processes.get(at).copied() {
             processes.extend(children(pid.unsigned_abs()));
             at += 1;
         }
-        for pid in processes {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
-        }
+        processes
     }
 
     /// How many connections there have been.
@@ -109,10 +113,10 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        for pid in children(self.server.id()) {
+        // Those below too: one that hangs would not notice that nobody is there any more.
+        for pid in self.processes() {
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         }
-        drop(self.server.kill());
         drop(self.server.wait());
     }
 }

@@ -98,6 +98,11 @@ impl Group {
         Leaf(self.root.join("k"))
     }
 
+    /// The leaf of a copy of the kernel.
+    pub(crate) fn copy(&self, number: u64) -> Leaf {
+        Leaf(self.root.join(format!("c{number}")))
+    }
+
     /// Removes what is empty of a group that nobody else will remove.
     pub(crate) fn dissolve(&self) {
         let parent = self.root.parent().filter(|_| self.ours);
@@ -119,6 +124,23 @@ impl Group {
 pub struct Leaf(PathBuf);
 
 impl Leaf {
+    /// Makes it, where it is not there yet.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match fs::create_dir(&self.0) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes it, if nobody is in it.
+    pub(crate) fn remove(&self) {
+        if let Err(err) = fs::remove_dir(&self.0)
+            && err.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!(leaf = %self.0.display(), %err, "a leaf stays");
+        }
+    }
+
     /// What a process writes `0` to in order to be in it.
     pub(crate) fn entrance(&self) -> PathBuf {
         self.0.join("cgroup.procs")

@@ -29,6 +29,7 @@ pub(crate) mod run;
 pub(crate) mod shutdown;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod try_;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;
 mod version;
@@ -109,6 +110,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Checkpoints(args) => block_on(checkpoints::run(&args, &link()?))?,
         Command::Restore(args) => block_on(restore::run(&args, &link()?))?,
         Command::Replay(args) => block_on(replay::run(&args, &link()?))?,
+        Command::Try(args) => try_::run(&args, &link()?)?,
         Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,
         Command::Log(args) => block_on(log::run(&args, &link()?))?,

@@ -4,7 +4,7 @@
 //! holds on to: so only a stopped one is renamed. Its directory moves first, in one step; a rename
 //! that ended there is completed when it is asked for again.
 
-use std::{fs, io, path::Path};
+use std::{ffi::OsStr, fs, io, path::Path};
 
 use clap::Args;
 use tithon_ipc::{
@@ -107,7 +107,8 @@ fn finish(dir: &Path, id: &SessionId) -> io::Result<()> {
 fn holds_others(dir: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() && entry.file_name() != "spool" {
+        let ours = ["spool", "copies"].map(OsStr::new);
+        if entry.file_type()?.is_dir() && !ours.contains(&&*entry.file_name()) {
             return Ok(true);
         }
     }

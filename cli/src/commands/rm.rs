@@ -4,9 +4,10 @@
 //! with the worker's lock held: nothing alive loses its files, and a directory that another session
 //! lies in stays.
 
-use std::{io, path::Path};
+use std::{ffi::OsStr, io, path::Path};
 
 use clap::Args;
+use tithon_ipc::files::copies_dir;
 
 use super::agreed;
 use crate::{
@@ -109,6 +110,7 @@ fn remove(dir: &Path) -> io::Result<()> {
         }
         std::fs::remove_dir(&spool)?;
     }
+    remove_copies(dir)?;
     for name in &FILES[1..] {
         remove_file(&dir.join(name))?;
     }
@@ -117,6 +119,30 @@ fn remove(dir: &Path) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         removed => removed,
     }
+}
+
+/// What a worker that was killed left of the copies of its kernel.
+fn remove_copies(dir: &Path) -> io::Result<()> {
+    let copies = copies_dir(dir);
+    let entries = match std::fs::read_dir(&copies) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let copy = entry?.path();
+        // Of another session's directory of that name nothing is touched.
+        if copy.file_name().is_some_and(is_number) {
+            std::fs::remove_dir_all(&copy)?;
+        }
+    }
+    match std::fs::remove_dir(&copies) {
+        Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
+}
+
+fn is_number(name: &OsStr) -> bool {
+    name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
@@ -139,7 +165,13 @@ mod tests {
         std::fs::create_dir_all(dir.join("spool")).unwrap();
         let id = SessionId::parse(name).unwrap();
         Meta::new(&id, Path::new("/")).write(&dir).unwrap();
-        for file in ["journal.db", "worker.lock", "spool/0.seg"] {
+        std::fs::create_dir_all(dir.join("copies/1/spool")).unwrap();
+        for file in [
+            "journal.db",
+            "worker.lock",
+            "spool/0.seg",
+            "copies/1/spool/0.seg",
+        ] {
             std::fs::write(dir.join(file), "x").unwrap();
         }
         dir

@@ -116,10 +116,13 @@ pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
 }
 
 fn timed_out(follow: &Follow<'_>) -> Exit {
-    let rest = follow
-        .exec_id()
-        .map(|exec_id| format!("; {exec_id} goes on\nhint: {}", follow.come_back(exec_id)));
-    words::say(&format!("timed out{}", rest.unwrap_or_default()));
+    words::say(&match follow.exec_id() {
+        Some(exec_id) => {
+            let rest = follow.come_back(exec_id);
+            format!("timed out; {exec_id} goes on\nhint: {rest}")
+        }
+        None => "timed out before the cell was acknowledged; it may or may not run".to_owned(),
+    });
     Exit::TimedOut
 }
 
@@ -140,7 +143,11 @@ fn code(args: &RunArgs) -> Result<String, CliError> {
     }
 }
 
-fn read(file: &Path) -> Result<String, CliError> {
+/// The code that a file holds, or standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub(super) fn read(file: &Path) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     let (path, read) = if file == Path::new("-") {
         let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);

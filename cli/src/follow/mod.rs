@@ -6,6 +6,7 @@
 
 mod attempts;
 mod cell;
+mod copy;
 mod outcome;
 mod prompt;
 mod view;
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 pub(crate) use self::attempts::{Attempts, Lost};
+pub(crate) use self::copy::FollowCopy;
 use self::{
     cell::{Cell, Stage},
     prompt::Answer,
@@ -254,7 +256,7 @@ impl<'a> Follow<'a> {
             Received::ExecuteAck(exec_id) => return Ok(self.cell.accepted(exec_id)?),
             Received::Notice(message) => self.cell.view.notices.show(&message),
             Received::Error(message) => return Err(CliError::Server(message).into()),
-            Received::Overflow | Received::Other(_) => {}
+            Received::Overflow | Received::CopyEvent(_) | Received::Other(_) => {}
         }
         Ok(None)
     }

@@ -70,6 +70,8 @@ pub(crate) struct Look<'a> {
 
 /// A name shorter than this no longer tells sessions apart.
 const NAME_MIN: usize = 16;
+/// A longer name is shortened even where nothing limits a line: every other would be padded to it.
+const NAME_MAX: usize = 60;
 
 struct Column {
     title: &'static str,
@@ -150,7 +152,11 @@ pub(crate) fn sessions(sessions: &[Session], look: &Look<'_>) -> String {
         .filter(|&at| look.wide || !COLUMNS[at].wide_only)
         .collect();
     loop {
-        let table = draw(sessions, &columns, look, usize::MAX);
+        let unlimited = match look.wide {
+            true => usize::MAX,
+            false => NAME_MAX,
+        };
+        let table = draw(sessions, &columns, look, unlimited);
         let excess = match look.width {
             Some(width) if !look.wide => line_width(&table).saturating_sub(width),
             _ => 0,
@@ -178,7 +184,7 @@ pub(crate) fn sessions(sessions: &[Session], look: &Look<'_>) -> String {
 /// How long names may be so that the table loses `excess` columns.
 fn shortest_names(sessions: &[Session], look: &Look<'_>, excess: usize) -> usize {
     let longest = sessions.iter().map(|s| name(s, look).chars().count()).max();
-    longest.unwrap_or(0).saturating_sub(excess)
+    longest.unwrap_or(0).min(NAME_MAX).saturating_sub(excess)
 }
 
 fn draw(sessions: &[Session], columns: &[usize], look: &Look<'_>, name_max: usize) -> String {
@@ -353,6 +359,26 @@ mod tests {
             ]"#,
         )
         .unwrap()
+    }
+
+    #[test]
+    fn one_long_name_does_not_widen_the_others() {
+        let mut long = three();
+        long[2].session = "x".repeat(4000);
+        for width in [None, Some(300), Some(80)] {
+            let shown = sessions(&long, &look(width));
+            let most = width.unwrap_or(160).min(160);
+            assert!(line_width(&shown) <= most, "{width:?}\n{shown}");
+            assert!(
+                shown.contains("train it.py") && shown.contains("xxx…xxx"),
+                "{shown}"
+            );
+        }
+        let wide = Look {
+            wide: true,
+            ..look(Some(80))
+        };
+        assert!(sessions(&long, &wide).contains(&"x".repeat(4000)));
     }
 
     #[test]

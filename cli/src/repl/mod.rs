@@ -223,7 +223,7 @@ impl<'a> Repl<'a> {
                 return Err(Stop::Lost(Lost::Broken));
             }
             Received::Overflow => return Err(Stop::Lost(Lost::Broken)),
-            Received::Other(_) => self.answered(text),
+            Received::Other(_) | Received::CopyEvent(_) => self.answered(text),
             Received::ExecuteAck(_) => {}
         }
         Ok(())

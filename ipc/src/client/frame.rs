@@ -63,6 +63,12 @@ pub enum Frame<'a> {
         refused: Option<&'a str>,
         checkpoints: &'a [Value],
     },
+    /// What was tried on a copy of the kernel has ended, and the copy is gone; Tithon's own addition.
+    Tried {
+        /// `ok`, or what else the kernel said; `error` where the copy died.
+        status: &'a str,
+        execution_count: Option<i64>,
+    },
     /// Bytes of an artifact.
     Artifact {
         artifact_id: &'a str,
@@ -199,29 +205,49 @@ impl Event<'_> {
             self.seq,
             kind.name()
         );
-        match kind {
-            EventKind::Status | EventKind::Output => {
+        kind.write_payload(self.msg_type, self.content, &mut text);
+        text.push('}');
+        Some(text)
+    }
+}
+
+impl EventKind {
+    fn write_payload(self, msg_type: &str, content: &str, text: &mut String) {
+        match self {
+            Self::Status | Self::Output => {
                 let _ = write!(
                     text,
-                    r#"{{"msg_type": "{}", "content": {}}}"#,
-                    self.msg_type, self.content
+                    r#"{{"msg_type": "{msg_type}", "content": {content}}}"#
                 );
             }
-            EventKind::Widget => {
+            Self::Widget => {
                 // The content is an object: its members join the message type's.
-                let members = self.content.trim_start().strip_prefix('{').unwrap_or("}");
+                let members = content.trim_start().strip_prefix('{').unwrap_or("}");
                 let comma = if members.trim_start().starts_with('}') {
                     ""
                 } else {
                     ", "
                 };
-                let _ = write!(text, r#"{{"msg_type": "{}"{comma}{members}"#, self.msg_type);
+                let _ = write!(text, r#"{{"msg_type": "{msg_type}"{comma}{members}"#);
             }
-            _ => text.push_str(self.content),
+            _ => text.push_str(content),
         }
-        text.push('}');
-        Some(text)
     }
+}
+
+/// What a copy of the kernel says to the one client that wants to know: as an event, only that no journal
+/// has it. `None` for a message that is no event.
+pub fn copy_event(msg_type: &str, content: &str) -> Option<String> {
+    let kind = EventKind::of(msg_type)?;
+    let mut text = String::with_capacity(content.len() + 128);
+    let _ = write!(
+        text,
+        r#"{{"op": "copy_event", "kind": "{}", "payload": "#,
+        kind.name()
+    );
+    kind.write_payload(msg_type, content, &mut text);
+    text.push('}');
+    Some(text)
 }
 
 #[cfg(test)]

@@ -81,6 +81,12 @@ pub enum Op {
     RestoreKernel { to: Option<String> },
     /// Which checkpoints there are, and how many there should be; Tithon's own addition.
     Checkpoints(CheckpointWish),
+    /// Run code on a copy of the kernel that is thrown away; Tithon's own addition, like the two after it.
+    Try(Trial),
+    /// Answer the prompt of this connection's copy.
+    CopyInput { value: String },
+    /// Interrupt this connection's copy.
+    CopyInterrupt,
     /// The bytes of an image that left its message.
     GetArtifact {
         artifact_id: String,
@@ -120,6 +126,9 @@ impl Op {
             | Self::RestartKernel
             | Self::RestoreKernel { .. }
             | Self::Checkpoints(_)
+            | Self::Try(_)
+            | Self::CopyInput { .. }
+            | Self::CopyInterrupt
             | Self::GetArtifact { .. }
             | Self::Comm(_)
             | Self::Ask(_)
@@ -140,6 +149,17 @@ pub struct CheckpointWish {
     pub keep: Option<u32>,
     /// Whether a kernel that died goes on from the newest by itself.
     pub auto_restore: Option<bool>,
+}
+
+/// Code for a copy of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The code, verbatim.
+    pub code: String,
+    /// The execution whose checkpoint is copied; the live kernel unless given.
+    pub from: Option<String>,
+    /// Whether `input()` may ask.
+    pub allow_stdin: bool,
 }
 
 /// Two files and the project they belong to; the supervisor's own directory means nothing to a client.
@@ -259,12 +279,17 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
             single: false,
         }),
         "input_reply" => Op::InputReply {
-            value: match fields.get("value") {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            },
+            value: any_text(fields, "value"),
         },
+        "try" => Op::Try(Trial {
+            code: values::text(fields, "code")?.unwrap_or_default().to_owned(),
+            from: values::text(fields, "from")?.map(str::to_owned),
+            allow_stdin: values::truth(fields, "allow_stdin", false),
+        }),
+        "copy_input" => Op::CopyInput {
+            value: any_text(fields, "value"),
+        },
+        "copy_interrupt" => Op::CopyInterrupt,
         "clear_output" if values::truth(fields, "all", false) => Op::ClearOutput(Clear::All),
         "clear_output" => Op::ClearOutput(Clear::Only(
             values::list(fields, "exec_ids")?
@@ -323,6 +348,15 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         op,
         binding: binding(fields)?,
     }))
+}
+
+/// Text, or the JSON of whatever else somebody typed.
+fn any_text(fields: &Map<String, Value>, name: &str) -> String {
+    match fields.get(name) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
 }
 
 fn comm(kind: CommKind, fields: &Map<String, Value>) -> Result<Op, FieldError> {

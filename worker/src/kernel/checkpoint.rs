@@ -3,11 +3,14 @@
 
 use std::{
     fs, io,
-    path::Path,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -19,6 +22,8 @@ use tokio::{
 const WAKE_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks for one that is about to listen.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a copy, and what it started, may take to be killed.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// An answer is a process id.
 const ANSWER_MAX: u64 = 1024;
 
@@ -54,25 +59,119 @@ pub async fn wake(
     checkpoint: &ProcessIdentity,
     spool_base: u64,
 ) -> io::Result<ProcessHandle> {
-    let woken = timeout(WAKE_PATIENCE, async {
+    let order = Order::Wake { spool_base };
+    fork(socket, checkpoint, &order).await.map(|(pid, _)| pid)
+}
+
+/// What a checkpoint is asked for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Order<'a> {
+    Wake { spool_base: u64 },
+    Copy(&'a CopyOrder),
+}
+
+/// How a copy of a checkpoint is to live beside the session's kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct CopyOrder {
+    /// Its connection file.
+    pub connection: PathBuf,
+    /// Its spool, which is empty.
+    pub spool: PathBuf,
+    /// The directory that it belongs to, instead of the session's.
+    pub mark: PathBuf,
+    /// Where it enters a control group, if it is to be in one.
+    pub group: Option<PathBuf>,
+    /// Whether it ends, with all it started, as soon as nobody holds it.
+    pub guarded: bool,
+}
+
+/// A copy that lives as long as this is held.
+#[derive(Debug)]
+pub struct Copy {
+    process: ProcessHandle,
+    connection: BufReader<UnixStream>,
+}
+
+impl Copy {
+    /// Lets a checkpoint fork a copy with a guard.
+    ///
+    /// # Errors
+    /// Those of [`wake`]; a checkpoint that an earlier version of Tithon made knows no copies.
+    pub async fn of(
+        socket: &Path,
+        checkpoint: &ProcessIdentity,
+        order: &CopyOrder,
+    ) -> io::Result<Self> {
+        let (process, connection) = fork(socket, checkpoint, &Order::Copy(order)).await?;
+        Ok(Self {
+            process,
+            connection,
+        })
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &ProcessHandle {
+        &self.process
+    }
+
+    /// Returns once it has ended by itself, with how.
+    pub async fn ended(&mut self) -> Option<ExitStatus> {
+        #[derive(Deserialize)]
+        struct Ended {
+            ended: i32,
+        }
+        let mut line = String::new();
+        self.connection.read_line(&mut line).await.ok()?;
+        let Ended { ended } = serde_json::from_str(&line).ok()?;
+        Some(ExitStatus::from_raw(ended))
+    }
+
+    /// Ends it and everything that it started, and returns once that is done.
+    pub async fn end(mut self) {
+        self.connection.get_mut().shutdown().await.ok();
+        let mut rest = Vec::new();
+        let gone = self.connection.read_to_end(&mut rest);
+        if timeout(END_PATIENCE, gone).await.is_err() {
+            self.process.signal(Signal::KILL).ok();
+        }
+    }
+}
+
+/// Asks a checkpoint to fork; the connection over which it was asked goes on.
+async fn fork(
+    socket: &Path,
+    checkpoint: &ProcessIdentity,
+    order: &Order<'_>,
+) -> io::Result<(ProcessHandle, BufReader<UnixStream>)> {
+    let forked = timeout(WAKE_PATIENCE, async {
         let mut stream = UnixStream::connect(socket).await?;
         if listener(&stream)? != *checkpoint {
             return Err(io::Error::other("another process listens on its socket"));
         }
-        let order = format!("{{\"wake\": {{\"spool_base\": {spool_base}}}}}\n");
+        let order = format!("{}\n", serde_json::to_string(order)?);
         stream.write_all(order.as_bytes()).await?;
+        let mut connection = BufReader::new(stream);
         let mut answer = String::new();
-        BufReader::new(stream.take(ANSWER_MAX))
+        (&mut connection)
+            .take(ANSWER_MAX)
             .read_line(&mut answer)
             .await?;
-        let Woken { pid } = serde_json::from_str(&answer).map_err(io::Error::other)?;
+        if answer.is_empty() {
+            // It says nothing to what it does not know.
+            return Err(io::Error::other(
+                "it could not fork, or an earlier version of Tithon made it",
+            ));
+        }
+        let Forked { pid } = serde_json::from_str(&answer).map_err(io::Error::other)?;
         ProcessIdentity::of(pid)?
             .map(|process| process.open())
             .transpose()?
             .flatten()
+            .map(|process| (process, connection))
             .ok_or_else(|| io::Error::other("the kernel ended at once"))
     });
-    woken.await.unwrap_or_else(|_| {
+    forked.await.unwrap_or_else(|_| {
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "it does not answer",
@@ -80,8 +179,8 @@ pub async fn wake(
     })
 }
 
-#[derive(serde::Deserialize)]
-struct Woken {
+#[derive(Deserialize)]
+struct Forked {
     pid: i32,
 }
 

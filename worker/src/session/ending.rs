@@ -69,6 +69,7 @@ impl Session {
         };
         self.kernel_log.look();
         self.abandon_questions();
+        self.copies_lose_kernel();
         self.withdraw();
         let pid = kernel.process.pid();
         let evidence = self.evidence(&kernel);
@@ -130,6 +131,9 @@ impl Session {
 
     /// Ends the kernel's process and all it started; what follows is done once its last words are read.
     pub(super) async fn end_kernel(&mut self, end: End) {
+        if matches!(end, End::Wanted(_)) {
+            self.end_copies().await;
+        }
         if matches!(end, End::Replaced(..) | End::Wanted(_)) {
             self.give_up_checkpoints();
         } else {

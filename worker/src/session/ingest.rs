@@ -9,7 +9,7 @@ use tithon_ipc::{
 };
 
 use super::{
-    Session, comms,
+    Session, comms, copies,
     kernel::Kernel,
     questions::Questions,
     queue::{Prompt, SignOfLife},
@@ -107,6 +107,12 @@ impl Session {
                     }
                     None => self.foreign_replied(&parent.msg_id, &content),
                 }
+            }
+            // Of what leaves no trace nothing is kept either.
+            Channel::Shell
+                if msg_type == "tithon_checkpoint_reply" && copies::is_request(&parent.msg_id) =>
+            {
+                self.copy_answered(&parent.msg_id, &message.content);
             }
             Channel::Shell if msg_type == "tithon_checkpoint_reply" => {
                 let content = message.content.clone();

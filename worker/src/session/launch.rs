@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Session,
+    copies::CopyEvent,
     death::Remains,
     inherited,
     kernel::{Capture, Kernel, KernelSlot, Origin},
@@ -62,6 +63,8 @@ pub(super) enum LaunchEvent {
         epoch: u64,
         found: io::Result<ProcessIdentity>,
     },
+    /// About a copy that lives beside the kernel.
+    Copy(CopyEvent),
     /// What checkpoints cost.
     Weighed {
         processes: Vec<ProcessIdentity>,
@@ -206,6 +209,7 @@ impl Session {
             LaunchEvent::Weighed { processes, weights } => {
                 self.checkpoints_weighed(&processes, &weights);
             }
+            LaunchEvent::Copy(event) => self.copy_event(event),
             LaunchEvent::Woken { waking, woken } => self.woken(*waking, woken),
             LaunchEvent::Chosen(chosen) => {
                 let KernelSlot::Choosing { restart } = self.kernel else {
@@ -265,17 +269,7 @@ impl Session {
 
     /// Removes the sockets that a kernel left behind.
     pub(super) fn remove_endpoints(&self) {
-        let prefix = self.place.home.kernel_endpoint(&self.place.key);
-        // The launcher has one more beside iopub's, for what forked children say.
-        let of_children = format!("{}f", PORTS[1]);
-        for port in PORTS
-            .map(|port| port.to_string())
-            .iter()
-            .chain([&of_children])
-        {
-            // Gone already after an orderly end.
-            fs::remove_file(format!("{}-{port}", prefix.display())).ok();
-        }
+        remove_endpoints_at(&self.place.home.kernel_endpoint(&self.place.key));
     }
 
     /// Where a kernel that is about to start is to be read.
@@ -326,30 +320,13 @@ impl Session {
         launch: &Launch,
         env: &BTreeMap<String, String>,
     ) -> io::Result<ConnectionFile> {
-        let mut key = [0; 32];
-        fs::File::open("/dev/urandom")
-            .and_then(|mut random| io::Read::read_exact(&mut random, &mut key))?;
         let wish = launch.env.get(TRANSPORT).or(env.get(TRANSPORT));
-        let (transport, ip, ports) =
-            if wish.is_some_and(|wish| wish == "tcp") && !launch.under_launcher() {
-                ("tcp", Ipv4Addr::LOCALHOST.to_string(), free_ports()?)
-            } else {
-                let endpoint = self.place.home.kernel_endpoint(&self.place.key);
-                ("ipc", endpoint.to_string_lossy().into_owned(), PORTS)
-            };
-        let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
-        Ok(ConnectionFile {
-            transport: transport.to_owned(),
-            ip,
-            shell_port,
-            iopub_port,
-            stdin_port,
-            control_port,
-            hb_port,
-            signature_scheme: "hmac-sha256".to_owned(),
-            key: tithon_ipc::ids::hex(&key),
-            kernel_name: launch.kernel_name.clone(),
-        })
+        if wish.is_some_and(|wish| wish == "tcp") && !launch.under_launcher() {
+            let ip = Ipv4Addr::LOCALHOST.to_string();
+            return connection("tcp", ip, free_ports()?, &launch.kernel_name);
+        }
+        let endpoint = self.place.home.kernel_endpoint(&self.place.key);
+        ipc_connection(&endpoint, &launch.kernel_name)
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
@@ -468,6 +445,50 @@ impl Session {
         self.kernel = KernelSlot::Absent;
         self.ending = Some(Ending::Unused);
         self.last_touch = Instant::now();
+    }
+}
+
+/// How a kernel is reached whose sockets begin with a path; with a key of its own.
+pub(super) fn ipc_connection(endpoint: &Path, kernel_name: &str) -> io::Result<ConnectionFile> {
+    let ip = endpoint.to_string_lossy().into_owned();
+    connection("ipc", ip, PORTS, kernel_name)
+}
+
+fn connection(
+    transport: &str,
+    ip: String,
+    ports: [u16; 5],
+    kernel_name: &str,
+) -> io::Result<ConnectionFile> {
+    let mut key = [0; 32];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| io::Read::read_exact(&mut random, &mut key))?;
+    let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
+    Ok(ConnectionFile {
+        transport: transport.to_owned(),
+        ip,
+        shell_port,
+        iopub_port,
+        stdin_port,
+        control_port,
+        hb_port,
+        signature_scheme: "hmac-sha256".to_owned(),
+        key: tithon_ipc::ids::hex(&key),
+        kernel_name: kernel_name.to_owned(),
+    })
+}
+
+/// Removes the sockets that a kernel left whose sockets begin with a path.
+pub(super) fn remove_endpoints_at(endpoint: &Path) {
+    // The launcher has one more beside iopub's, for what forked children say.
+    let of_children = format!("{}f", PORTS[1]);
+    for port in PORTS
+        .map(|port| port.to_string())
+        .iter()
+        .chain([&of_children])
+    {
+        // Gone already after an orderly end.
+        fs::remove_file(format!("{}-{port}", endpoint.display())).ok();
     }
 }
 

@@ -9,6 +9,7 @@ mod attribution;
 mod checkpoints;
 mod comms;
 mod control;
+mod copies;
 mod death;
 mod ending;
 mod foreign;
@@ -172,6 +173,7 @@ pub(crate) struct Session {
     questions: questions::Questions,
     kernel: KernelSlot,
     checkpoints: checkpoints::Checkpoints,
+    copies: copies::Copies,
     kernel_events: mpsc::UnboundedReceiver<crate::kernel::channels::Incoming>,
     lifecycle: lifecycle::Lifecycle,
     spool_position: Option<String>,
@@ -265,6 +267,7 @@ impl Session {
             questions: questions::Questions::default(),
             kernel: KernelSlot::Absent,
             checkpoints: checkpoints::Checkpoints::load(&loaded, &settings),
+            copies: copies::Copies::default(),
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
@@ -298,6 +301,7 @@ impl Session {
     /// When it lives but cannot be reached, in words for the person who must mend it.
     pub(crate) async fn take_over(&mut self) -> Result<(), String> {
         self.end_stray_checkpoints().await;
+        self.end_stray_copies().await;
         self.adopt_kernel().await
     }
 
@@ -347,6 +351,7 @@ impl Session {
                 self.noticing.remove(&client);
                 self.waiting.retain(|(waiting, _)| *waiting != client);
                 self.questions.forget(client);
+                self.copies.forget(client);
                 let was_observed = self.last_ticket > 0;
                 if was_observed && self.is_unused() {
                     // Whoever only looked at the history has left: nothing keeps this worker.
@@ -384,6 +389,7 @@ impl Session {
             self.reclaim_due,
             self.history.due,
             self.checkpoint_deadline(),
+            self.copies_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -395,6 +401,7 @@ impl Session {
         matches!(self.kernel, KernelSlot::Absent)
             && self.clients.is_empty()
             && self.checkpoints.is_empty()
+            && self.copies.is_empty()
     }
 
     async fn deadline_reached(&mut self) {
@@ -421,6 +428,7 @@ impl Session {
         }
         self.kernel_deadline(now).await;
         self.checkpoint_deadline_reached(now);
+        self.copies_deadline_reached(now);
         if now >= self.idle_look_due {
             self.idle_look_due = now + self.settings.idle_poll;
             self.kernel_log.look();

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Parting, Session,
+    copies::Wish,
     ending::End,
     kernel::{Kernel, KernelSlot},
     store::Effect,
@@ -61,6 +62,9 @@ impl Session {
             }
             Op::Checkpoints(wish) => self.show_checkpoints(client, &wish),
             Op::RestoreKernel { to } => self.restore_kernel(client, to.as_deref()).await,
+            Op::Try(trial) if trial.from.is_some() => self.try_on_copy(client, trial),
+            Op::CopyInput { value } => self.wish_of_copy(client, Wish::Input(value)),
+            Op::CopyInterrupt => self.wish_of_copy(client, Wish::Interrupt),
             Op::RestartKernel if self.is_being_restored() => {
                 let message = "the kernel is being restored: try again in a moment";
                 self.frame(client, &Frame::Error { message });
@@ -107,6 +111,7 @@ impl Session {
                 self.say_refused(client);
             }
             Op::Submit(submission) => self.submit(client, submission),
+            Op::Try(trial) => self.try_on_copy(client, trial),
             Op::InputReply { value } => self.input_reply(client, &value),
             Op::ClearOutput(which) => self.clear_output(client, which),
             Op::Comm(comm) => self.comm_from_client(client, &comm),
@@ -124,6 +129,8 @@ impl Session {
             | Op::RestartKernel
             | Op::Checkpoints(_)
             | Op::RestoreKernel { .. }
+            | Op::CopyInput { .. }
+            | Op::CopyInterrupt
             | Op::KillKernel { .. }
             | Op::Status { .. }
             | Op::Convert(_)
@@ -210,6 +217,7 @@ impl Session {
             && self.foreign.is_empty()
             && self.questions.deadline().is_none()
             && self.waiting.is_empty()
+            && self.copies.is_empty()
             && self
                 .kernel
                 .running()

@@ -228,7 +228,7 @@ impl Session {
                 KernelSlot::Dead { .. } => true,
                 _ => return,
             };
-            if !dead && self.is_making_checkpoint() {
+            if !dead && (self.is_being_copied() || self.is_making_checkpoint()) {
                 return;
             }
             if !self.queue.is_empty() && !self.foreign.is_empty() {

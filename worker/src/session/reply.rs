@@ -35,30 +35,43 @@ impl ExecuteReply {
 }
 
 /// The content of an `execute_reply`.
-#[derive(serde::Deserialize)]
-struct Reply {
-    status: String,
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Reply {
+    /// `ok`, `error` or `aborted`.
+    pub(super) status: String,
+    /// The kernel's count.
     #[serde(default)]
-    execution_count: Option<i64>,
+    pub(super) execution_count: Option<i64>,
     #[serde(default)]
     payload: Vec<serde_json::Value>,
+}
+
+impl Reply {
+    /// Reads it; one that cannot be read is an error's.
+    pub(super) fn of(content: &[u8]) -> Self {
+        serde_json::from_slice(content).unwrap_or_else(|_| {
+            tracing::warn!("the kernel's execute_reply cannot be understood");
+            Self {
+                status: "error".to_owned(),
+                execution_count: None,
+                payload: Vec::new(),
+            }
+        })
+    }
+
+    /// Texts for a pager.
+    pub(super) fn pages(&self) -> impl Iterator<Item = &str> {
+        self.payload
+            .iter()
+            .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
+    }
 }
 
 impl Session {
     /// An execute reply's outcome; its pager texts become output of the execution.
     pub(super) fn outcome_of(&mut self, exec: ExecId, content: &[u8]) -> ExecuteReply {
-        let Ok(reply) = serde_json::from_slice::<Reply>(content) else {
-            tracing::warn!("the kernel's execute_reply cannot be understood");
-            return ExecuteReply {
-                status: "error".to_owned(),
-                execution_count: None,
-            };
-        };
-        for text in reply
-            .payload
-            .iter()
-            .filter_map(|payload| payload.pointer("/data/text~1plain")?.as_str())
-        {
+        let reply = Reply::of(content);
+        for text in reply.pages() {
             self.row(
                 Some(exec),
                 "stream",

@@ -70,7 +70,7 @@ impl Session {
         self.end_kernel(End::Restored(client, restored)).await;
     }
 
-    fn choose_checkpoint(&self, to: Option<&str>) -> Result<ExecId, String> {
+    pub(super) fn choose_checkpoint(&self, to: Option<&str>) -> Result<ExecId, String> {
         if self.kernel.is_loading() && !matches!(self.kernel, KernelSlot::Absent) {
             return Err("the kernel is being started: try again in a moment".to_owned());
         }

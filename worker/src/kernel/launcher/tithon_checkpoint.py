@@ -5,12 +5,16 @@ changes. Woken, it forks once more: the copy rebuilds sockets and threads and is
 checkpoint stays as it is, so it can be woken again.
 
 The worker asks, between two cells, with a `tithon_checkpoint_request` on shell: {"socket": path,
-"name": what `ps` is to show}. The answer says `ok`, `busy`, or `refused` and why, and the seconds it
+"name": what `ps` is to show, "brief": whether it is given up when nobody has asked it anything for a minute}.
+The answer says `ok`, `busy`, or `refused` and why, and the seconds it
 took. The copy is made at the top of the main thread's stack, not in the handler: so the stack of a
 kernel that was woken a hundred times is as deep as that of the first.
 
-On its socket a checkpoint is asked, one JSON object per connection, {"wake": {"spool_base": n}}, and
-answers {"pid": of the kernel}. It is ended by SIGKILL; every other signal is blocked.
+On its socket a checkpoint is asked, one JSON object and a line end per connection, and answers {"pid": of
+the kernel}. {"wake": {"spool_base": n}} makes the session's kernel. {"copy": {…}} makes one that lives beside
+it: "connection" names its connection file, "spool" its spool, "mark" the directory that it belongs to, "group"
+where it enters a control group. Such a copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
+on the connection and ends without it. A checkpoint is ended by SIGKILL; every other signal is blocked.
 
 A copy shares no descriptor with the kernel that could be noticed there: files get an offset of their
 own, pipes, sockets and terminals are replaced by dead ones. Otherwise a reader would never see the end of what the
@@ -30,6 +34,7 @@ import sys
 import threading
 import time
 
+import tithon_copy
 from tithon_fork import fork as _fork
 from tithon_fork import oom_score as _oom_score
 from tithon_fork import open_descriptors
@@ -131,18 +136,17 @@ class Checkpointer:
         return False
 
     def _fork(self, content):
-        path, name = content["socket"], content["name"]
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if not self._surroundings.needs_fresh_thread():
-            return self._fork_here(path, name)
+            return self._fork_here(content)
         # In the copy this thread is the main one, and the function that it runs never returns.
         outcome = []
         context = contextvars.copy_context()
 
         def body():
             try:
-                order = context.run(self._fork_here, path, name)
+                order = context.run(self._fork_here, content)
             except BaseException as error:
                 return outcome.append(error)
             if order is not None:
@@ -156,7 +160,7 @@ class Checkpointer:
             raise error
         return None
 
-    def _fork_here(self, path, name):
+    def _fork_here(self, content):
         """Fork; None in the kernel. Two generations: the copy is nobody's child whom the user waits for."""
         random = sys.modules.get("random")
         before = random and random.getstate()  # CPython seeds it anew in a copy
@@ -169,7 +173,7 @@ class Checkpointer:
                     os.close(alive)
                     if random:
                         random.setstate(before)
-                    return self._freeze(path, name)
+                    return self._freeze(content)
             except BaseException as error:
                 _say(f"tithon: no checkpoint: {error!r}")
                 os._exit(1)
@@ -188,15 +192,16 @@ class Checkpointer:
 
     # -- in a copy
 
-    def _freeze(self, path, name):
+    def _freeze(self, content):
         """Wait until somebody wants this state; returns in the copy that is to live."""
+        path = content["socket"]
         os.setsid()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
         # A collection would touch every object, and what is touched is no longer shared.
         collecting = gc.isenabled()
         gc.disable()
         score = _oom_score(_OOM_VICTIM)
-        title = _title(name)
+        title = _title(content["name"])
         self._infrastructure.let_go()
         self._separate_descriptors()
         with socket.socket(socket.AF_UNIX) as listener:
@@ -209,7 +214,8 @@ class Checkpointer:
                 except socket.timeout:
                     os.unlink(path)
                     os._exit(0)
-                listener.settimeout(None)
+                if not content.get("brief"):
+                    listener.settimeout(None)
                 with connection:
                     order = _read_order(connection)
                     if order is None:
@@ -217,23 +223,59 @@ class Checkpointer:
                     _reap()
                     random = sys.modules.get("random")
                     before = random and random.getstate()
-                    pid = _fork()
-                    if pid == 0:
+                    if self._fork_for(order, listener, connection):
                         break
-                    try:
-                        connection.sendall(json.dumps({"pid": pid}).encode())
-                    except OSError:  # nobody waits for it: nobody knows it
-                        os.kill(pid, signal.SIGKILL)
         os.setsid()
         if random:
             random.setstate(before)
         _own_offsets()
         _title(title)
-        _oom_score(score)
+        if not order.get("guarded"):
+            _oom_score(score)
         if collecting:
             gc.enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return order
+
+    @staticmethod
+    def _fork_for(order, listener, connection):
+        """Fork as somebody wants it; True in the copy that is to live."""
+        if order.get("guarded"):
+            # Two generations: what is thrown away leaves nothing here to be waited for.
+            between = _fork()
+            if between:
+                os.waitpid(between, 0)
+                return False
+            if _fork():
+                os._exit(0)
+            try:
+                listener.close()
+                os.setsid()
+                tithon_copy.guard(connection, order)
+            except BaseException as error:
+                _say(f"tithon: no copy: {error!r}")
+                os._exit(1)
+            return True
+        pid = _fork()
+        if pid == 0:
+            if "mark" in order:
+                try:
+                    tithon_copy.set_mark(order["mark"])
+                    tithon_copy.enter_group(order.get("group"))
+                    listener.close()
+                    connection.settimeout(None)
+                    wanted = connection.recv(16) == b"go\n"
+                except BaseException as error:
+                    _say(f"tithon: no copy: {error!r}")
+                    wanted = False
+                if not wanted:
+                    os._exit(1)
+            return True
+        try:
+            connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        except OSError:  # nobody waits for it: nobody knows it
+            os.kill(pid, signal.SIGKILL)
+        return False
 
     def _separate_descriptors(self):
         """Share nothing with the kernel that it, or whoever it talks to, could notice."""
@@ -282,9 +324,9 @@ def _read_order(connection):
             if not more:
                 return None
             data += more
-        order = json.loads(data)
-        return order["wake"] if isinstance(order["wake"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        (verb, order), = json.loads(data).items()
+        return order if verb in ("wake", "copy") and isinstance(order, dict) else None
+    except (OSError, ValueError, AttributeError, TypeError):
         return None
 
 

@@ -7,6 +7,7 @@ objects that the user's code may hold: the same kernel, shell, streams and event
 import asyncio
 import atexit
 import faulthandler
+import json
 import logging
 import os
 import selectors
@@ -32,6 +33,7 @@ class Infrastructure:
         # Inherited objects whose finalizers must never run here: they would wait for threads that are not there.
         self._kept = []
         self._closed = set()
+        self._keeps_history = None  # whether the kernel that this was a copy of wrote down what it ran
 
     def owns(self, fd, kind, at_start):
         """Whether a descriptor is one of the kernel's own, which a copy closes."""
@@ -62,15 +64,17 @@ class Infrastructure:
             stream.let_go()
 
     def revive(self, order):
-        """In a copy that was woken: be the session's kernel."""
+        """In a copy that was woken: be a kernel, the session's own or another."""
         app, kernel = self._app, self._app.kernel
+        if "connection" in order:
+            self._move(order)
         self._keep_inherited()
         self._revive_loop(app.io_loop)
         # Other clients know messages by session and number: this is another line of them.
         app.session.session = str(uuid.uuid4())
         app.session.pid = os.getpid()
         app.session.digest_history = set()
-        self._spool.begin_again(order["spool_base"])
+        self._spool.begin_again(order.get("spool_base", 0))
         faulthandler.enable(file=_truncated(self._crash_log))
 
         tornado_handlers = list(logging.getLogger("tornado").handlers)
@@ -89,9 +93,23 @@ class Infrastructure:
         kernel.shell.displayhook.pub_socket = app.iopub_socket
         kernel.shell.display_pub.pub_socket = app.iopub_socket
         self._revive_debugger(kernel)
-        self._revive_history(kernel.shell)
+        self._revive_history(kernel.shell, writes=not order.get("guarded"))
         app.greet()
         kernel.start()
+
+    def _move(self, order):
+        """Be reached, and write the spool, elsewhere than the kernel that this is a copy of."""
+        app = self._app
+        with open(order["connection"]) as file:
+            connection = json.load(file)
+        app.connection_file = order["connection"]
+        app.transport = connection["transport"]
+        app.ip = connection["ip"]
+        for port in ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"):
+            setattr(app, port, connection[port])
+        app.session.key = connection["key"].encode()
+        self._spool.directory = order["spool"]
+        self._crash_log = os.path.join(order["spool"], os.path.basename(self._crash_log))
 
     def _keep_inherited(self):
         app, kernel = self._app, self._app.kernel
@@ -157,15 +175,25 @@ class Infrastructure:
         debugger.debugpy_client = type(client)(debugger.log, kernel.debugpy_stream, debugger._handle_event)
         debugger.shell_socket = kernel.debug_shell_socket
 
-    def _revive_history(self, shell):
-        """A connection to the history of this process's own, and its thread; In and Out stay."""
+    def _revive_history(self, shell, writes):
+        """A connection to the history of this process's own, and its thread; In and Out stay.
+
+        What is to leave no trace gets none."""
         before = getattr(shell, "history_manager", None)
-        if before is None or not before.enabled:
+        if before is None:
+            return
+        if self._keeps_history is None:
+            self._keeps_history = before.enabled
+        if not self._keeps_history:
             return
         self._kept.extend((before, getattr(before, "db", None), getattr(before, "save_thread", None)))
         if before in shell.configurables:
             shell.configurables.remove(before)
-        shell.init_history()
+        if writes:
+            shell.init_history()
+        else:
+            shell.history_manager = type(before)(shell=shell, parent=shell, enabled=False)
+            shell.configurables.append(shell.history_manager)
         for name in ("input_hist_parsed", "input_hist_raw", "dir_hist", "output_hist", "output_hist_reprs"):
             setattr(shell.history_manager, name, getattr(before, name))
         before.save_thread = None

@@ -128,6 +128,11 @@ impl Checkpoints {
         self.kept.list.is_empty()
     }
 
+    /// Whether the kernel was asked for one and has not answered.
+    pub(in crate::session) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     pub(in crate::session) fn get(&self, exec: ExecId) -> Option<&Checkpoint> {
         self.kept.list.iter().find(|known| known.exec == exec.0)
     }

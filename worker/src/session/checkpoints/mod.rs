@@ -22,11 +22,7 @@ use tokio::time::Instant;
 
 use self::list::Asked;
 pub(super) use self::list::{Checkpoint, Checkpoints};
-use super::{
-    Session,
-    kernel::{KernelSlot, PROBE},
-    launch::LaunchEvent,
-};
+use super::{Session, kernel::PROBE, launch::LaunchEvent};
 use crate::{
     client::ClientId,
     journal::{CHECKPOINTS, Change, Channel, now},
@@ -124,12 +120,7 @@ impl Session {
     }
 
     fn may_take_checkpoint(&self) -> bool {
-        let able = matches!(&self.kernel, KernelSlot::Running(kernel)
-            if kernel.ready && kernel.end.is_none() && kernel.records_everything());
-        able && self.running.is_none()
-            && self.foreign.is_empty()
-            // Answered by another thread of the kernel: whatever lock it holds would stay locked in a copy.
-            && self.questions.deadline().is_none()
+        self.may_be_forked()
             && !self.checkpoints.given_up
             && self.checkpoints.freezing.is_none()
             && self.checkpoints.keep() > 0

@@ -1,0 +1,477 @@
+//! Copies of the kernel that live beside it: what a client tries is run on one that is thrown away.
+//!
+//! A copy is forked from a checkpoint, or from the live kernel between two cells. It has a task of its
+//! own (`task`), which talks to it and to the client that asked. Nothing of it gets into the journal,
+//! and nothing of it outlives the task: a guard (`launcher/tithon_copy.py`) sees to that.
+
+mod place;
+mod task;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use serde_json::json;
+use tithon_ipc::{
+    client::{Frame, Trial},
+    process::ProcessIdentity,
+};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+pub(super) use self::task::Wish;
+use self::{place::CopyPlace, task::Task};
+use super::{
+    Session,
+    kernel::{KernelSlot, PROBE},
+    launch::LaunchEvent,
+};
+use crate::{
+    client::{Answer, ClientId},
+    journal::Channel,
+    kernel::checkpoint,
+};
+
+/// Copies at one time, of one session.
+const COPIES_MAX: usize = 8;
+/// How long a kernel may take to answer that it has forked; page tables of a hundred gigabytes need a second.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a copy may take from the fork to its socket.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the kernel may be busy with something that is no cell.
+const REST_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long copies may take to end with their session.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Begins the `msg_id` of a request to fork; the copy's number follows.
+fn request_prefix() -> String {
+    format!("{PROBE}copy-")
+}
+
+/// Whether a request was for a copy that is not kept.
+pub(super) fn is_request(msg_id: &str) -> bool {
+    msg_id.starts_with(&request_prefix())
+}
+
+/// The session's copies, and who waits for one.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    last: u64,
+    /// To be forked from the live kernel, in order.
+    wanted: VecDeque<Wanted>,
+    /// Being forked.
+    asked: Option<Asked>,
+    /// Forked, and not listening yet.
+    freezing: Vec<Wanted>,
+    /// When to ask again, where nothing else tells that the kernel has come to rest.
+    retry: Option<Instant>,
+    /// Those there are.
+    running: HashMap<ClientId, Running>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    number: u64,
+    client: ClientId,
+    trial: Trial,
+    /// Since when nothing but the kernel itself is in the way.
+    tried_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    wanted: Wanted,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    wishes: mpsc::UnboundedSender<Wish>,
+    task: JoinHandle<()>,
+}
+
+/// What is heard of a copy.
+#[derive(Debug)]
+pub(super) enum CopyEvent {
+    /// One that was forked waits, or did not come that far.
+    Frozen {
+        number: u64,
+        found: io::Result<ProcessIdentity>,
+    },
+    /// One is gone.
+    Ended { client: ClientId, number: u64 },
+}
+
+/// A frozen process that a copy is forked from.
+#[derive(Debug)]
+pub(super) struct Source {
+    socket: PathBuf,
+    process: ProcessIdentity,
+    /// Whether it serves this copy only.
+    brief: bool,
+}
+
+impl Copies {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// A client left: what it waited for is not made, what it had ends.
+    pub(super) fn forget(&mut self, client: ClientId) {
+        self.wanted.retain(|wanted| wanted.client != client);
+        // Its task notices, and says when the copy is gone.
+        if let Some(running) = self.running.get_mut(&client) {
+            running.wishes = mpsc::unbounded_channel().0;
+        }
+    }
+
+    fn has(&self, client: ClientId) -> bool {
+        let running = self.running.get(&client);
+        // Its task ends before the client hears of the end.
+        running.is_some_and(|running| !running.wishes.is_closed())
+            || self.unmade().any(|wanted| wanted.client == client)
+    }
+
+    fn count(&self) -> usize {
+        self.running.len() + self.unmade().count()
+    }
+
+    fn unmade(&self) -> impl Iterator<Item = &Wanted> {
+        let asked = self.asked.iter().map(|asked| &asked.wanted);
+        asked.chain(&self.freezing).chain(&self.wanted)
+    }
+}
+
+impl Session {
+    /// Ends what an earlier worker left of its copies.
+    pub(super) async fn end_stray_copies(&self) {
+        place::sweep(&self.place).await;
+    }
+
+    /// Runs code on a copy of the kernel, or of a checkpoint.
+    pub(super) fn try_on_copy(&mut self, client: ClientId, trial: Trial) {
+        match self.plan_copy(client, trial) {
+            Ok(Some((wanted, source))) => self.begin_copy(wanted, source),
+            Ok(None) => self.start_next(),
+            Err(message) => self.frame(client, &Frame::Error { message: &message }),
+        }
+    }
+
+    /// Where a copy is to come from; `None` if the live kernel is to be asked for it.
+    fn plan_copy(
+        &mut self,
+        client: ClientId,
+        trial: Trial,
+    ) -> Result<Option<(Wanted, Source)>, String> {
+        if self.copies.has(client) {
+            return Err("this connection has a copy of the kernel already".to_owned());
+        }
+        if self.copies.count() >= COPIES_MAX {
+            return Err(format!(
+                "{COPIES_MAX} copies of the kernel run already, which is as many as there may be"
+            ));
+        }
+        let source = match &trial.from {
+            Some(from) => {
+                let exec = self.choose_checkpoint(Some(from))?;
+                let known = self.checkpoints.get(exec);
+                known.map(|known| Source {
+                    socket: self.place.home.checkpoint_socket(&self.place.key, exec),
+                    process: known.process.clone(),
+                    brief: false,
+                })
+            }
+            None => {
+                self.check_live_kernel()?;
+                None
+            }
+        };
+        self.copies.last += 1;
+        let wanted = Wanted {
+            number: self.copies.last,
+            client,
+            trial,
+            tried_since: None,
+        };
+        if let Some(source) = source {
+            return Ok(Some((wanted, source)));
+        }
+        if let Some(running) = &self.running {
+            let exec = running.exec;
+            self.tell(
+                client,
+                &format!(
+                    "{exec} runs: the kernel is copied when it has ended (--from takes a checkpoint, and does not wait)"
+                ),
+            );
+        }
+        self.copies.wanted.push_back(wanted);
+        Ok(None)
+    }
+
+    fn check_live_kernel(&self) -> Result<(), String> {
+        match &self.kernel {
+            KernelSlot::Running(kernel) if kernel.end.is_none() => {
+                if kernel.records_everything() {
+                    Ok(())
+                } else {
+                    Err("only Python kernels under Tithon's launcher can be copied".to_owned())
+                }
+            }
+            _ => Err(
+                "there is no living kernel to copy\nhint: `tithon restore` or `tithon restart` first, or --from names a checkpoint"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// Whether the kernel is to fork a copy before it gets anything else; asks for it if it can.
+    pub(super) fn is_being_copied(&mut self) -> bool {
+        if self.copies.asked.is_some() {
+            return true;
+        }
+        self.copies.retry = None;
+        if self.copies.wanted.is_empty() {
+            return false;
+        }
+        let Some(kernel) = self.kernel.running().filter(|_| self.may_be_forked()) else {
+            self.copies.retry = Some(Instant::now() + PAUSE);
+            return false;
+        };
+        let Some(mut wanted) = self.copies.wanted.pop_front() else {
+            return false;
+        };
+        let now = Instant::now();
+        wanted.tried_since.get_or_insert(now);
+        let socket = self.copy_socket(wanted.number);
+        let request = kernel.signer.request(
+            &format!("{}{}", request_prefix(), wanted.number),
+            "tithon_checkpoint_request",
+            &json!({"socket": &socket, "name": "tithon copy", "brief": true}),
+        );
+        std::fs::remove_file(&socket).ok();
+        kernel.channels.send(Channel::Shell, request);
+        self.copies.asked = Some(Asked { wanted, since: now });
+        true
+    }
+
+    fn copy_socket(&self, number: u64) -> PathBuf {
+        self.place.home.copy_endpoint(&self.place.key, number)
+    }
+
+    /// The kernel says what came of a request.
+    pub(super) fn copy_answered(&mut self, parent: &str, content: &[u8]) {
+        #[derive(Deserialize)]
+        struct Reply {
+            status: String,
+            #[serde(default)]
+            reason: String,
+        }
+        let number = parent
+            .strip_prefix(&request_prefix())
+            .and_then(|digits| digits.parse::<u64>().ok());
+        let Some(Asked { wanted, .. }) = self
+            .copies
+            .asked
+            .take_if(|asked| Some(asked.wanted.number) == number)
+        else {
+            return;
+        };
+        let reply = serde_json::from_slice::<Reply>(content);
+        match reply.as_ref().map(|reply| reply.status.as_str()) {
+            Ok("ok") => {
+                let (number, events) = (wanted.number, self.launch_sender.clone());
+                let socket = self.copy_socket(number);
+                self.copies.freezing.push(wanted);
+                tokio::task::spawn_local(async move {
+                    let found = checkpoint::find(&socket, FREEZE_PATIENCE).await;
+                    drop(events.send(LaunchEvent::Copy(CopyEvent::Frozen { number, found })));
+                });
+            }
+            Ok("busy")
+                if wanted
+                    .tried_since
+                    .is_some_and(|since| since.elapsed() < REST_PATIENCE) =>
+            {
+                self.copies.wanted.push_front(wanted);
+                self.copies.retry = Some(Instant::now() + PAUSE);
+            }
+            Ok("busy") => self.copy_refused(&wanted, "its event loop does not come to rest"),
+            _ => {
+                let reason = reply.map_or_else(|err| err.to_string(), |reply| reply.reason);
+                self.copy_refused(&wanted, &reason);
+            }
+        }
+        if self.copies.retry.is_none() {
+            self.start_next();
+        }
+    }
+
+    fn copy_refused(&self, wanted: &Wanted, reason: &str) {
+        tracing::info!("no copy of the kernel: {reason}");
+        let message = format!("the kernel cannot be copied: {reason}");
+        self.copy_failed(wanted.client, &message);
+    }
+
+    fn copy_failed(&self, client: ClientId, message: &str) {
+        if let Some(link) = self.clients.get(&client) {
+            let text = Frame::Error { message }.to_text();
+            link.answers.try_send(Answer::Frame(text.into())).ok();
+        }
+    }
+
+    pub(super) fn copy_event(&mut self, event: CopyEvent) {
+        match event {
+            CopyEvent::Ended { client, number } => {
+                let running = self.copies.running.get(&client);
+                // The client may have another by now.
+                if running.is_some_and(|running| running.number == number) {
+                    self.copies.running.remove(&client);
+                }
+            }
+            CopyEvent::Frozen { number, found } => {
+                let socket = self.copy_socket(number);
+                let freezing = &mut self.copies.freezing;
+                let wanted = freezing
+                    .extract_if(.., |wanted| wanted.number == number)
+                    .next();
+                match (wanted, found) {
+                    (Some(wanted), Ok(process)) => {
+                        let source = Source {
+                            socket,
+                            process,
+                            brief: true,
+                        };
+                        self.begin_copy(wanted, source);
+                    }
+                    (Some(wanted), Err(err)) => {
+                        self.copy_refused(&wanted, &format!("the copy does not answer: {err}"));
+                    }
+                    // Its kernel was given up meanwhile.
+                    (None, Ok(process)) => checkpoint::end(&process, &socket),
+                    (None, Err(_)) => {}
+                }
+            }
+        }
+    }
+
+    fn begin_copy(&mut self, wanted: Wanted, source: Source) {
+        let (client, number) = (wanted.client, wanted.number);
+        let Some(link) = self.clients.get(&client).cloned() else {
+            if source.brief {
+                checkpoint::end(&source.process, &source.socket);
+            }
+            return;
+        };
+        let (wishes, inbox) = mpsc::unbounded_channel();
+        let task = Task {
+            source,
+            place: CopyPlace::new(&self.place, number),
+            trial: wanted.trial,
+            link: link.clone(),
+            wishes: inbox,
+            idle_barrier: self.settings.idle_barrier,
+        };
+        let events = self.launch_sender.clone();
+        let task = tokio::task::spawn_local(async move {
+            let told = task.run().await;
+            let ended = CopyEvent::Ended { client, number };
+            drop(events.send(LaunchEvent::Copy(ended)));
+            // Nobody may be there any more.
+            link.answers.send(Answer::Frame(told.into())).await.ok();
+        });
+        let running = Running {
+            number,
+            wishes,
+            task,
+        };
+        self.copies.running.insert(client, running);
+    }
+
+    /// A client has something for its copy; the copy's task answers.
+    pub(super) fn wish_of_copy(&mut self, client: ClientId, wish: Wish) {
+        let unheard = match self.copies.running.get(&client) {
+            Some(running) => running.wishes.send(wish).err().map(|err| err.0),
+            None => Some(wish),
+        };
+        if let Some(wish) = unheard {
+            self.answer(client, Answer::Frame(wish.answer(false).into()));
+        }
+    }
+
+    /// When a kernel that does not fork is to be asked again, or given up.
+    pub(super) fn copies_deadline(&self) -> Option<Instant> {
+        let answer = self
+            .copies
+            .asked
+            .as_ref()
+            .map(|asked| asked.since + ANSWER_PATIENCE);
+        let retry = self.copies.retry.filter(|_| self.running.is_none());
+        [answer, retry].into_iter().flatten().min()
+    }
+
+    pub(super) fn copies_deadline_reached(&mut self, now: Instant) {
+        let late = self
+            .copies
+            .asked
+            .take_if(|asked| now >= asked.since + ANSWER_PATIENCE);
+        if let Some(asked) = late {
+            self.copy_refused(&asked.wanted, "it does not answer");
+            self.start_next();
+        }
+        if self.copies.retry.is_some_and(|due| now >= due) {
+            self.start_next();
+        }
+    }
+
+    /// The kernel is over: whoever waits for a copy of it gets none.
+    pub(super) fn copies_lose_kernel(&mut self) {
+        let asked = self.copies.asked.take().map(|asked| asked.wanted);
+        let wanted: Vec<_> = asked
+            .into_iter()
+            .chain(self.copies.wanted.drain(..))
+            .collect();
+        self.copies.retry = None;
+        for wanted in wanted {
+            self.copy_failed(wanted.client, "the kernel ended before it could be copied");
+        }
+    }
+
+    /// Ends every copy, and returns when they are gone.
+    pub(super) async fn end_copies(&mut self) {
+        self.copies_lose_kernel();
+        for (_, running) in std::mem::take(&mut self.copies.running) {
+            drop(running.wishes);
+            tokio::time::timeout(END_PATIENCE, running.task).await.ok();
+        }
+    }
+
+    /// Whether a fork of the kernel would find it between two requests.
+    pub(super) fn may_be_forked(&self) -> bool {
+        let able = matches!(&self.kernel, KernelSlot::Running(kernel)
+            if kernel.ready && kernel.end.is_none() && kernel.records_everything());
+        able && self.running.is_none()
+            && self.foreign.is_empty()
+            // Answered by another thread of the kernel: whatever lock it holds would stay locked in a copy.
+            && self.questions.deadline().is_none()
+            && !self.checkpoints.is_asked()
+    }
+
+    /// Tells one client something in passing, if it can show it.
+    fn tell(&self, client: ClientId, message: &str) {
+        if let Some(link) = self
+            .clients
+            .get(&client)
+            .filter(|_| self.noticing.contains(&client))
+        {
+            let text = Frame::Notice { message }.to_text();
+            link.answers.try_send(Answer::Extra(text.into())).ok();
+        }
+    }
+}
