@@ -30,7 +30,7 @@ pub(crate) use self::{
     journal::Journal,
     processes::{is_alive, private_memory},
     program::{Output, Running},
-    python::{BASH, Environment, IPYKERNEL_6, PYTHON, RICH},
+    python::{BASH, Environment, IPYKERNEL_6, PYTHON, RICH, STATES},
     terminal::Terminal,
     transcript::Transcript,
 };

@@ -21,6 +21,8 @@ pub(crate) struct Environment {
     name: &'static str,
     /// Everything in it, also what its packages need.
     requirements: &'static str,
+    /// What pip is told besides.
+    options: &'static [&'static str],
     /// What its interpreter runs once, to complete it.
     then: &'static [&'static str],
 }
@@ -29,6 +31,7 @@ pub(crate) struct Environment {
 pub(crate) const PYTHON: Environment = Environment {
     name: "python",
     requirements: "requirements.txt",
+    options: &[],
     then: &[],
 };
 
@@ -36,6 +39,7 @@ pub(crate) const PYTHON: Environment = Environment {
 pub(crate) const IPYKERNEL_6: Environment = Environment {
     name: "python-ipykernel6",
     requirements: "requirements-ipykernel6.txt",
+    options: &[],
     then: &[],
 };
 
@@ -43,6 +47,16 @@ pub(crate) const IPYKERNEL_6: Environment = Environment {
 pub(crate) const RICH: Environment = Environment {
     name: "python-rich",
     requirements: "requirements-rich.txt",
+    options: &[],
+    then: &[],
+};
+
+/// The libraries that states are tested with; see [`Environment::is_available`].
+pub(crate) const STATES: Environment = Environment {
+    name: "python-states",
+    requirements: "requirements-states.txt",
+    // Compiling numpy is nothing that a test waits for.
+    options: &["--only-binary", ":all:"],
     then: &[],
 };
 
@@ -50,12 +64,26 @@ pub(crate) const RICH: Environment = Environment {
 pub(crate) const BASH: Environment = Environment {
     name: "bash",
     requirements: "requirements-bash.txt",
+    options: &[],
     then: &["-m", "bash_kernel.install", "--sys-prefix"],
 };
 
 impl Environment {
     /// Where the environment is; makes it if it is not there, or is of other requirements.
     pub(crate) fn root(self) -> PathBuf {
+        match self.make() {
+            Ok(root) => root,
+            Err(failed) => panic!("{failed}"),
+        }
+    }
+
+    /// Whether it is there or can be made: not every Python has wheels of everything.
+    pub(crate) fn is_available(self) -> bool {
+        self.make().is_ok()
+    }
+
+    /// Makes the environment, or says what failed.
+    fn make(self) -> Result<PathBuf, String> {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let requirements = tests.join(self.requirements);
         let wanted = whole(&requirements);
@@ -67,7 +95,7 @@ impl Environment {
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         let receipt = venv.join("made-of.txt");
         if fs::read_to_string(&receipt).is_ok_and(|made| made == wanted) {
-            return venv;
+            return Ok(venv);
         }
         eprintln!(
             "making the Python environment {} from tests/{} (once)",
@@ -79,17 +107,20 @@ impl Environment {
                 .args(["-m", "venv", "--clear"])
                 .arg(&venv),
         );
-        finish(
-            Command::new(venv.join("bin/python"))
-                .args(["-m", "pip", "install", "--quiet", "--no-deps"])
-                .args(["--disable-pip-version-check", "-r"])
-                .arg(&requirements),
-        );
+        let mut install = Command::new(venv.join("bin/python"));
+        install
+            .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+            .args(["--disable-pip-version-check", "-r"])
+            .arg(&requirements)
+            .args(self.options);
+        if !succeeds(&mut install) {
+            return Err(format!("{install:?}"));
+        }
         if !self.then.is_empty() {
             finish(Command::new(venv.join("bin/python")).args(self.then));
         }
         fs::write(receipt, wanted).unwrap();
-        venv
+        Ok(venv)
     }
 
     /// Its interpreter.
@@ -122,8 +153,12 @@ fn target() -> PathBuf {
 }
 
 fn finish(command: &mut Command) {
+    assert!(succeeds(command), "{command:?}");
+}
+
+fn succeeds(command: &mut Command) -> bool {
     for name in ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"] {
         command.env_remove(name);
     }
-    assert!(command.status().unwrap().success(), "{command:?}");
+    command.status().unwrap().success()
 }
