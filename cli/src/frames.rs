@@ -134,7 +134,7 @@ pub(crate) struct Status {
 #[derive(Debug, Deserialize)]
 pub(crate) struct InputRequest {
     #[serde(default)]
-    pub(crate) prompt: String,
+    prompt: String,
     #[serde(default)]
     pub(crate) password: bool,
 }

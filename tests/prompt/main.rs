@@ -136,6 +136,10 @@ fn a_cell_asks_in_place_and_a_password_is_not_shown() {
     prompt.wait("question", |shown| shown.ends_with("\nWord:"));
     prompt.press("hush\r");
     prompt.ready();
+    prompt.enter("word += getpass.getpass()");
+    prompt.wait("question", |shown| shown.ends_with("\nPassword:"));
+    prompt.press("\r");
+    prompt.ready();
     prompt.enter("name, word[::-1]");
     let shown = prompt.wait_for("('ada', 'hsuh')");
     assert!(!shown.contains("hush"), "{shown}");

@@ -44,7 +44,7 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "EXEC")]
     exec: Option<String>,
 
-    /// With --exec: everything that it put out, from the journal
+    /// With --exec: everything that it put out, from the journal, also what was cleared since
     #[arg(long, requires = "exec", conflicts_with = "json")]
     full: bool,
 

@@ -157,7 +157,7 @@ impl FollowCopy {
             }
             "input_request" => {
                 let request: InputRequest = event.payload()?;
-                self.view.prompt(&request.prompt, self.stdin)?;
+                self.view.prompt(request.words(), self.stdin)?;
                 self.prompts.open(request.password);
             }
             "input_resolved" => self.prompts.close(),
