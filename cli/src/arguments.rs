@@ -11,8 +11,9 @@ use crate::commands::{
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
     log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs,
     repl::ReplArgs, replay::ReplayArgs, restart::RestartArgs, restore::RestoreArgs, rm::RmArgs,
-    run::RunArgs, shutdown::ShutdownArgs, status::StatusArgs, tail::TailArgs, try_::TryArgs,
-    uninstall::UninstallArgs, upgrade::UpgradeArgs, wait::WaitArgs, worker::WorkerArgs,
+    run::RunArgs, shutdown::ShutdownArgs, states::StatesArgs, status::StatusArgs, tail::TailArgs,
+    try_::TryArgs, uninstall::UninstallArgs, upgrade::UpgradeArgs, wait::WaitArgs,
+    worker::WorkerArgs,
 };
 use crate::remote::host;
 
@@ -64,6 +65,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     Replay(ReplayArgs),
     Try(TryArgs),
+    States(StatesArgs),
     Kill(KillArgs),
     Rename(RenameArgs),
     Rm(RmArgs),
@@ -134,6 +136,7 @@ impl Command {
             | Self::Version => Place::There,
             Self::Import(_)
             | Self::Daemon(_)
+            | Self::States(_)
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Reach

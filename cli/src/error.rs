@@ -35,6 +35,12 @@ pub(crate) enum CliError {
     /// This process cannot be the supervisor.
     #[error("failed to {0}")]
     Supervisor(#[from] tithon_supervisor::SupervisorError),
+    /// The server of states does not start, or ended.
+    #[error(transparent)]
+    States(#[from] tithon_states::StatesError),
+    /// The server of states has no secret.
+    #[error(transparent)]
+    Token(#[from] tithon_states::TokenError),
     /// The supervisor does not start.
     #[error(transparent)]
     Start(#[from] StartError),

@@ -261,6 +261,11 @@ impl Home {
         processes::signal(pid, &self.root, signal)
     }
 
+    /// Every living process of this home.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        processes::all(&self.root)
+    }
+
     /// A connection to the supervisor.
     pub(crate) fn client(&self) -> Client {
         Client::open(&self.paths().socket())

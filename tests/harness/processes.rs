@@ -37,6 +37,13 @@ pub(crate) fn signal(pid: i32, home: &Path, signal: Signal) -> bool {
     }
 }
 
+/// Every living process of a home.
+pub(crate) fn all(home: &Path) -> Vec<i32> {
+    pids()
+        .filter(|pid| is_alive(*pid) && belongs_to(*pid, home))
+        .collect()
+}
+
 /// Ends every process of a home.
 pub(crate) fn end_all(home: &Path) {
     // Again and again: a supervisor may have been starting a worker, and that one a kernel.

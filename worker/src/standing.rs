@@ -64,7 +64,7 @@ pub struct Group {
 impl Group {
     /// Makes the leaves and moves this process into its own; `None` where there is no control group
     /// that is ours to divide. A session's directory names the part that is made in another's.
-    pub(crate) fn settle(standing: &Standing, dir: &Path) -> Option<Self> {
+    pub fn settle(standing: &Standing, dir: &Path) -> Option<Self> {
         let own = own_group()?;
         let group = match standing {
             Standing::Unit(unit) if own.ends_with(unit) => Self {
@@ -94,7 +94,7 @@ impl Group {
     }
 
     /// The kernel's leaf.
-    pub(crate) fn kernel(&self) -> Leaf {
+    pub fn kernel(&self) -> Leaf {
         Leaf(self.root.join("k"))
     }
 
@@ -104,7 +104,7 @@ impl Group {
     }
 
     /// Removes what is empty of a group that nobody else will remove.
-    pub(crate) fn dissolve(&self) {
+    pub fn dissolve(&self) {
         let parent = self.root.parent().filter(|_| self.ours);
         let Some(parent) = parent else { return };
         // While a kernel lives on in it, its next worker needs it.
@@ -142,7 +142,7 @@ impl Leaf {
     }
 
     /// What a process writes `0` to in order to be in it.
-    pub(crate) fn entrance(&self) -> PathBuf {
+    pub fn entrance(&self) -> PathBuf {
         self.0.join("cgroup.procs")
     }
 
@@ -162,7 +162,7 @@ impl Leaf {
     }
 
     /// Kills everybody in it, those that fork meanwhile included, and waits for their end.
-    pub(crate) async fn kill(&self, spared: &[ProcessIdentity]) {
+    pub async fn kill(&self, spared: &[ProcessIdentity]) {
         let gone = async {
             while !self.is_left_to(spared) {
                 // All at once, where nobody is spared and Linux (5.14) can.

@@ -27,6 +27,7 @@ pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod shutdown;
+pub(crate) mod states;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod try_;
@@ -104,6 +105,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Uninstall(args) => block_on(uninstall::run(&args, &link()?))?,
         Command::Attach(args) => block_on(attach::run(&args, &link()?))?,
         Command::Ps(args) => block_on(ps::run(&args, &link()?))?,
+        Command::States(args) => states::run(args)?,
         Command::Status(args) => block_on(status::run(&args, &link()?))?,
         Command::Interrupt(args) => block_on(interrupt::run(&args, &link()?))?,
         Command::Restart(args) => block_on(restart::run(&args, &link()?))?,

@@ -63,7 +63,7 @@ impl Channel {
     async fn open(stream: UnixStream) -> Result<Self, ControlError> {
         let mut socket = FdStream::new(stream);
         socket
-            .send(&hello(OLDEST, NEWEST, env!("CARGO_PKG_VERSION")), None)
+            .send(&hello(OLDEST, NEWEST, env!("CARGO_PKG_VERSION")), &[])
             .await?;
         let mut fixed = [0; HELLO_LEN];
         socket.receive(&mut fixed).await?;
@@ -100,7 +100,8 @@ impl Channel {
             .filter(|length| *length <= FRAME_MAX)
             .ok_or(ControlError::TooLarge(u32::MAX))?;
         frame[..4].copy_from_slice(&length.to_le_bytes());
-        Ok(self.socket.send(&frame, fd.map(AsFd::as_fd)).await?)
+        let beside: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+        Ok(self.socket.send(&frame, &beside).await?)
     }
 
     async fn receive<T: DeserializeOwned>(&mut self) -> Result<T, ControlError> {

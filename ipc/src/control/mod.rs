@@ -8,6 +8,7 @@ mod socket;
 
 pub use connection::{Client, ControlError, Server};
 use serde::{Deserialize, Serialize};
+pub use socket::FdStream;
 
 /// Oldest version of this protocol that is still understood.
 pub const OLDEST: u16 = 1;

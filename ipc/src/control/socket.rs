@@ -16,36 +16,42 @@ use tokio::{io::Interest, net::UnixStream};
 /// Descriptors one `recvmsg` may bring; a frame carries at most one.
 const FDS_MAX: usize = 4;
 
-/// A unix stream whose bytes may be accompanied by descriptors.
+/// A unix stream whose bytes may be accompanied by descriptors, at most four at a time.
 #[derive(Debug)]
-pub(super) struct FdStream {
+pub struct FdStream {
     stream: UnixStream,
     fds: VecDeque<OwnedFd>,
 }
 
 impl FdStream {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    /// Sends and receives on a stream.
+    pub fn new(stream: UnixStream) -> Self {
         Self {
             stream,
             fds: VecDeque::new(),
         }
     }
 
-    /// Sends all bytes, the descriptor beside the first of them.
-    pub(super) async fn send(
-        &mut self,
-        mut bytes: &[u8],
-        fd: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
-        let mut fds = fd.into_iter().collect::<Vec<_>>();
+    /// The stream itself; descriptors that came and were not taken are closed.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Sends all bytes, the descriptors beside the first of them.
+    ///
+    /// # Errors
+    /// When the other side is gone, or there are too many descriptors.
+    pub async fn send(&mut self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut fds = fds;
         while !bytes.is_empty() {
             let sent = self
                 .stream
                 .async_io(Interest::WRITABLE, || {
-                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                    let mut space =
+                        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
                     let mut beside = SendAncillaryBuffer::new(&mut space);
-                    if !fds.is_empty() {
-                        beside.push(SendAncillaryMessage::ScmRights(&fds));
+                    if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
+                        return Err(io::ErrorKind::InvalidInput.into());
                     }
                     let flags = SendFlags::NOSIGNAL;
                     Ok(sendmsg(
@@ -56,14 +62,17 @@ impl FdStream {
                     )?)
                 })
                 .await?;
-            fds.clear();
+            fds = &[];
             bytes = &bytes[sent..];
         }
         Ok(())
     }
 
-    /// Fills the buffer; `UnexpectedEof` when the other side closes before.
-    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    /// Fills the buffer.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the other side closes before.
+    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
             let (stream, fds) = (&self.stream, &mut self.fds);
@@ -97,7 +106,7 @@ impl FdStream {
     }
 
     /// The oldest descriptor that came and was not taken.
-    pub(super) fn take_fd(&mut self) -> Option<OwnedFd> {
+    pub fn take_fd(&mut self) -> Option<OwnedFd> {
         self.fds.pop_front()
     }
 }

@@ -228,17 +228,21 @@ pub fn weigh(kernel: Option<i32>, checkpoints: &[ProcessIdentity]) -> Weights {
 
 /// Anonymous memory of a process, in bytes (`/proc/PID/smaps_rollup`).
 #[derive(Clone, Copy, Debug, Default)]
-struct Rollup {
+pub struct Rollup {
     /// Mapped, shared with other processes or not.
-    mapped: u64,
+    pub mapped: u64,
     /// The same, each page divided by the processes that share it.
-    share: u64,
+    pub share: u64,
     /// Dirty pages of its own.
-    private: u64,
+    pub private: u64,
 }
 
 impl Rollup {
-    fn of(pid: i32) -> io::Result<Self> {
+    /// What a process has now.
+    ///
+    /// # Errors
+    /// When it has ended, or is another user's.
+    pub fn of(pid: i32) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
