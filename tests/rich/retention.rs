@@ -50,6 +50,13 @@ fn old_output_becomes_its_fold_while_another_cell_prints() {
         let journal = home.journal("default");
         (journal.value::<i64>(&format!("{RAW} AND exec_id IN ('e1', 'e2')")) == 0).then_some(())
     });
+    // What is left of a cell, and all of one whose rows are there, behind what is gone.
+    let left = home.tithon(&["log", "--exec", "e1", "--full"]);
+    assert!(left.stdout.contains("\nline 299\n"), "{left:?}");
+    assert!(left.stderr.contains("was compacted"), "{left:?}");
+    let all = home.tithon(&["log", "--exec", &printing, "--full"]);
+    assert!(all.stdout.contains("\ntick 0\ntick 1\n"), "{all:?}");
+    assert!(all.stderr.contains("has not ended yet"), "{all:?}");
     std::fs::write(gate, "").unwrap();
     // Who watched the cell that printed meanwhile has every line.
     let told = live.until_done(&printing);
