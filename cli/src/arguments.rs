@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tithon_ipc::ids::{SessionId, SessionIdError};
 
 use crate::commands::{
-    attach::AttachArgs, checkpoints::CheckpointsArgs, clear::ClearArgs,
+    attach::AttachArgs, branch::BranchArgs, checkpoints::CheckpointsArgs, clear::ClearArgs,
     completions::CompletionsArgs, daemon::DaemonArgs, doctor::DoctorArgs, export::ExportArgs,
     import::ImportArgs, install::InstallArgs, interrupt::InterruptArgs, kill::KillArgs,
     log::LogArgs, logs::LogsArgs, man::ManArgs, ps::PsArgs, reap::ReapArgs, rename::RenameArgs,
@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     Try(TryArgs),
     States(StatesArgs),
+    Branch(BranchArgs),
     Kill(KillArgs),
     Rename(RenameArgs),
     Rm(RmArgs),
@@ -120,6 +121,7 @@ impl Command {
             | Self::Restore(_)
             | Self::Replay(_)
             | Self::Try(_)
+            | Self::Branch(_)
             | Self::Kill(_)
             | Self::Export(_) => Place::Client,
             Self::Ps(args) if !args.is_about_processes() => Place::Client,

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub use encoding::Encoding;
-pub(crate) use files::{Located, name_in_outputs};
+pub(crate) use files::{Located, copy_for, name_in_outputs, remove_copy};
 pub use files::{NewFile, read_artifact};
 use files::{OUTPUTS, outputs};
 pub(crate) use image::{Found, find, kind_of};

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::Signal;
 use tithon_ipc::{
-    ids::group_name,
+    ids::{SessionKey, group_name},
     process::{ProcessHandle, ProcessIdentity},
     systemd::Systemd,
 };
@@ -103,10 +103,21 @@ impl Group {
         Leaf(self.root.join(format!("c{number}")))
     }
 
+    /// Where the kernel of a session that branches off waits for a worker with a group of its own.
+    pub(crate) fn of_branch(&self, key: &str) -> Leaf {
+        Leaf(self.root.join(branch_leaf(key)))
+    }
+
     /// Removes what is empty of a group that nobody else will remove.
     pub fn dissolve(&self) {
         let parent = self.root.parent().filter(|_| self.ours);
         let Some(parent) = parent else { return };
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            // A kernel that could not be taken over stays in it, and the group with that.
+            if is_branch_leaf(&entry.file_name().to_string_lossy()) {
+                fs::remove_dir(entry.path()).ok();
+            }
+        }
         // While a kernel lives on in it, its next worker needs it.
         if fs::remove_dir(&self.kernel().0).is_ok() {
             let removed = fs::write(parent.join("cgroup.procs"), "0")
@@ -138,6 +149,20 @@ impl Leaf {
             && err.kind() != io::ErrorKind::NotFound
         {
             tracing::debug!(leaf = %self.0.display(), %err, "a leaf stays");
+        }
+    }
+
+    /// Takes in a kernel that was forked in another session's group, and waits in a leaf there for its own.
+    /// Its memory stays accounted where it was used first: Linux moves no charges.
+    pub(crate) fn take_in_branch(&self, pid: i32, key: &SessionKey) {
+        let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
+            return;
+        };
+        let waits = groups
+            .lines()
+            .any(|line| line.ends_with(&format!("/{}", branch_leaf(key.as_str()))));
+        if waits && let Err(err) = fs::write(self.entrance(), pid.to_string()) {
+            tracing::warn!(pid, %err, "the kernel stays in the control group of the session it branched off");
         }
     }
 
@@ -202,6 +227,14 @@ impl Leaf {
             still.lines().any(|line| line == pid)
         })
     }
+}
+
+fn branch_leaf(key: &str) -> String {
+    format!("b{key}")
+}
+
+fn is_branch_leaf(name: &str) -> bool {
+    name.len() == 17 && name.starts_with('b')
 }
 
 /// The directory of this process's control group, without the leaf that an earlier worker may have

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod attach;
+pub(crate) mod branch;
 pub(crate) mod checkpoints;
 pub(crate) mod clear;
 pub(crate) mod completions;
@@ -112,6 +113,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Checkpoints(args) => block_on(checkpoints::run(&args, &link()?))?,
         Command::Restore(args) => block_on(restore::run(&args, &link()?))?,
         Command::Replay(args) => block_on(replay::run(&args, &link()?))?,
+        Command::Branch(args) => block_on(branch::run(&args, &link()?))?,
         Command::Try(args) => try_::run(&args, &link()?)?,
         Command::Kill(args) => block_on(kill::run(&args, &link()?))?,
         Command::Shutdown(args) => block_on(shutdown::run(&args, &link()?))?,

@@ -69,6 +69,16 @@ pub enum Frame<'a> {
         status: &'a str,
         execution_count: Option<i64>,
     },
+    /// There is a second session, whose kernel is a copy; Tithon's own addition.
+    Branched {
+        /// Its name.
+        session: &'a str,
+        /// The execution whose checkpoint it begins with, if not the kernel as it was.
+        from: Option<&'a str>,
+        kernel_pid: i32,
+        /// How many executions its history has.
+        executions: u64,
+    },
     /// Bytes of an artifact.
     Artifact {
         artifact_id: &'a str,

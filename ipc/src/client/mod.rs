@@ -9,8 +9,8 @@ mod values;
 pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
 pub use frame::{Event, EventKind, Frame, copy_event};
 pub use op::{
-    Binding, Call, Cell, CheckpointWish, Clear, Direction, LaunchWish, NotebookWish, Op, Origin,
-    Parsed, Submission, Trial,
+    Binding, BranchWish, Call, Cell, CheckpointWish, Clear, Direction, LaunchWish, NotebookWish,
+    Op, Origin, Parsed, Submission, Trial,
 };
 pub use services::{Comm, CommKind, Outcome, Question, QuestionKind, reply_text};
 /// A frame's text as [`Connection::next`] gives it, not copied.

@@ -81,11 +81,13 @@ pub enum Op {
     RestoreKernel { to: Option<String> },
     /// Which checkpoints there are, and how many there should be; Tithon's own addition.
     Checkpoints(CheckpointWish),
-    /// Run code on a copy of the kernel that is thrown away; Tithon's own addition, like the two after it.
+    /// Run code on a copy of the kernel that is thrown away; Tithon's own addition.
     Try(Trial),
-    /// Answer the prompt of this connection's copy.
+    /// Make a second session with this one's history and a copy of its kernel; Tithon's own addition.
+    Branch(BranchWish),
+    /// Answer the prompt of this connection's copy; Tithon's own addition.
     CopyInput { value: String },
-    /// Interrupt this connection's copy.
+    /// Interrupt this connection's copy; Tithon's own addition.
     CopyInterrupt,
     /// The bytes of an image that left its message.
     GetArtifact {
@@ -127,6 +129,7 @@ impl Op {
             | Self::RestoreKernel { .. }
             | Self::Checkpoints(_)
             | Self::Try(_)
+            | Self::Branch(_)
             | Self::CopyInput { .. }
             | Self::CopyInterrupt
             | Self::GetArtifact { .. }
@@ -160,6 +163,15 @@ pub struct Trial {
     pub from: Option<String>,
     /// Whether `input()` may ask.
     pub allow_stdin: bool,
+}
+
+/// A session that is to branch off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchWish {
+    /// Its name, which no session has.
+    pub name: SessionId,
+    /// The execution whose checkpoint it begins with; the live kernel unless given.
+    pub from: Option<String>,
 }
 
 /// Two files and the project they belong to; the supervisor's own directory means nothing to a client.
@@ -285,6 +297,12 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
             code: values::text(fields, "code")?.unwrap_or_default().to_owned(),
             from: values::text(fields, "from")?.map(str::to_owned),
             allow_stdin: values::truth(fields, "allow_stdin", false),
+        }),
+        "branch" => Op::Branch(BranchWish {
+            name: values::text(fields, "name")?
+                .ok_or_else(|| "\"name\" is missing".to_owned())
+                .and_then(|name| SessionId::parse(name).map_err(|err| err.to_string()))?,
+            from: values::text(fields, "from")?.map(str::to_owned),
         }),
         "copy_input" => Op::CopyInput {
             value: any_text(fields, "value"),

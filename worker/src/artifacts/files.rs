@@ -74,6 +74,40 @@ impl Located {
     }
 }
 
+/// Gives another session, known by a short name, a file of its own with an artifact's image; returns its
+/// `rel_path`, or `None` where the file is gone or cannot be written.
+pub(crate) fn copy_for(
+    session: &str,
+    workdir: &Path,
+    rel_path: &str,
+    artifact_id: &str,
+) -> Option<String> {
+    let name = name_in_outputs(rel_path)?;
+    let bytes = read(workdir, name, artifact_id)?;
+    let own = format!("{session}_{name}");
+    let written = outputs(workdir, Missing::Fail).and_then(|dir| {
+        let temporary = format!(".{own}.tmp");
+        dir.write(OsStr::new(&own), OsStr::new(&temporary), &bytes)?;
+        dir.sync(OsStr::new(&own))
+    });
+    match written {
+        Ok(()) => Some(format!("{NAME}/{OUTPUTS}/{own}")),
+        Err(err) => {
+            tracing::warn!("failed to copy the image {name}: {err}");
+            None
+        }
+    }
+}
+
+/// Removes a file that was written for nothing.
+pub(crate) fn remove_copy(workdir: &Path, rel_path: &str) {
+    if let Some(name) = name_in_outputs(rel_path) {
+        outputs(workdir, Missing::Fail)
+            .and_then(|dir| dir.remove(OsStr::new(name)))
+            .ok();
+    }
+}
+
 /// The image of an artifact from a project's outputs; `None` where its file is gone or holds others.
 pub fn read_artifact(workdir: &Path, rel_path: &str, artifact_id: &str) -> Option<Vec<u8>> {
     read(workdir, name_in_outputs(rel_path)?, artifact_id)

@@ -4,7 +4,7 @@
 //! everything changes in one transaction: who dies on the way leaves the old journal as it was.
 //! Seqs, execution numbers and events stay; nothing is dropped but what can be computed again.
 
-mod refold;
+pub(super) mod refold;
 
 use std::{
     fs, io,

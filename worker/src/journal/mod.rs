@@ -4,6 +4,7 @@
 //! between commits. A row exists for clients only once its transaction is committed.
 
 mod artifacts;
+mod branch;
 mod migrate;
 mod outage;
 mod read;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub use artifacts::LoadedArtifacts;
+pub use branch::{Cut, branch};
 pub(crate) use outage::RESUMED_AT;
 pub use read::{Loaded, StoredExecution, StoredRow};
 pub use record::{Change, Content, NewExecution, Row, Status, TakenImage, Traffic, Transaction};

@@ -78,11 +78,13 @@ pub struct CopyOrder {
     pub connection: PathBuf,
     /// Its spool, which is empty.
     pub spool: PathBuf,
+    /// Where what its programs write to neither spool nor terminal goes.
+    pub log: PathBuf,
     /// The directory that it belongs to, instead of the session's.
     pub mark: PathBuf,
     /// Where it enters a control group, if it is to be in one.
     pub group: Option<PathBuf>,
-    /// Whether it ends, with all it started, as soon as nobody holds it.
+    /// Whether it ends, with all it started, as soon as nobody holds it; else it waits to be let go.
     pub guarded: bool,
 }
 
@@ -94,7 +96,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Lets a checkpoint fork a copy with a guard.
+    /// Lets a checkpoint fork a copy.
     ///
     /// # Errors
     /// Those of [`wake`]; a checkpoint that an earlier version of Tithon made knows no copies.
@@ -113,6 +115,15 @@ impl Copy {
     /// Its process.
     pub fn process(&self) -> &ProcessHandle {
         &self.process
+    }
+
+    /// Lets one that has no guard live on its own.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn let_go(mut self) -> io::Result<ProcessHandle> {
+        self.connection.get_mut().write_all(b"go\n").await?;
+        Ok(self.process)
     }
 
     /// Returns once it has ended by itself, with how.

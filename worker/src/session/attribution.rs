@@ -105,11 +105,11 @@ impl Session {
             .or(self.requests.last_started)
     }
 
+    /// What follows the session's key; of a session that branched off another also that one's, whose
+    /// executions it has: nobody else asks its kernel with such an id.
     fn own_request<'a>(&self, msg_id: &'a str) -> Option<&'a str> {
-        msg_id
-            .strip_prefix("tithon-")?
-            .strip_prefix(self.place.key.as_str())?
-            .strip_prefix('_')
+        let (key, rest) = msg_id.strip_prefix("tithon-")?.split_once('_')?;
+        (key.len() == self.place.key.as_str().len()).then_some(rest)
     }
 
     fn known(&self, exec: ExecId) -> Option<ExecId> {

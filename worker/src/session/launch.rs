@@ -360,6 +360,9 @@ impl Session {
             _ => inherited::launch(),
         };
         let pid = process.pid();
+        if let Some(leaf) = self.place.leaf() {
+            leaf.take_in_branch(pid, &self.place.key);
+        }
         let capture = self.old_capture(&launch, pid);
         let identity = match &self.inherited_identity {
             Some(identity) if inherited::is_inherited(&connection) => identity.clone(),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Ending, Parting, Session,
-    copies::Wish,
+    copies::{Purpose, Wish},
     ending::End,
     kernel::{Kernel, KernelSlot},
     store::Effect,
@@ -62,7 +62,15 @@ impl Session {
             }
             Op::Checkpoints(wish) => self.show_checkpoints(client, &wish),
             Op::RestoreKernel { to } => self.restore_kernel(client, to.as_deref()).await,
-            Op::Try(trial) if trial.from.is_some() => self.try_on_copy(client, trial),
+            Op::Try(trial) if trial.from.is_some() => {
+                self.want_copy(client, Purpose::Try(trial));
+            }
+            // Of a session without a kernel there is nothing to branch off.
+            Op::Branch(wish)
+                if wish.from.is_some() || matches!(self.kernel, KernelSlot::Absent) =>
+            {
+                self.want_copy(client, Purpose::Branch(wish));
+            }
             Op::CopyInput { value } => self.wish_of_copy(client, Wish::Input(value)),
             Op::CopyInterrupt => self.wish_of_copy(client, Wish::Interrupt),
             Op::RestartKernel if self.is_being_restored() => {
@@ -111,7 +119,8 @@ impl Session {
                 self.say_refused(client);
             }
             Op::Submit(submission) => self.submit(client, submission),
-            Op::Try(trial) => self.try_on_copy(client, trial),
+            Op::Try(trial) => self.want_copy(client, Purpose::Try(trial)),
+            Op::Branch(wish) => self.want_copy(client, Purpose::Branch(wish)),
             Op::InputReply { value } => self.input_reply(client, &value),
             Op::ClearOutput(which) => self.clear_output(client, which),
             Op::Comm(comm) => self.comm_from_client(client, &comm),

@@ -28,7 +28,7 @@ struct SeedFold {
 }
 
 /// The types that a fold looks at.
-const FOLDED: &str = "'stream', 'display_data', 'update_display_data', 'execute_result', 'error', 'clear_output', 'comm_msg', 'comm_close'";
+pub(in crate::journal) const FOLDED: &str = "'stream', 'display_data', 'update_display_data', 'execute_result', 'error', 'clear_output', 'comm_msg', 'comm_close'";
 
 /// Computes and stores everything, as of the journal's last row.
 pub(super) fn run(open: &Connection) -> rusqlite::Result<()> {
@@ -43,6 +43,11 @@ pub(super) fn run(open: &Connection) -> rusqlite::Result<()> {
     )?;
     write::meta(open, "folds_at", &last.to_string())?;
     open.execute("DELETE FROM meta WHERE key = 'output_seed'", [])?;
+    count_bytes(open)
+}
+
+/// Counts what there is, and notes it.
+pub(in crate::journal) fn count_bytes(open: &Connection) -> rusqlite::Result<()> {
     let bytes: i64 = open.query_row(
         "SELECT (SELECT COALESCE(sum(octet_length(content_json)), 0) FROM messages)
               + (SELECT COALESCE(sum(octet_length(code) + COALESCE(octet_length(folded_json), 0)), 0) FROM executions)
@@ -124,6 +129,33 @@ fn folds(open: &Connection, seed: &Seed) -> rusqlite::Result<()> {
         store(open, &exec_id, &fold)?;
     }
     Ok(())
+}
+
+/// Computes one execution's fold from its rows through a seq, all of which must be there, and stores it.
+pub(in crate::journal) fn execution(
+    open: &Connection,
+    exec_id: &str,
+    through: i64,
+) -> rusqlite::Result<()> {
+    let mut fold = Fold::default();
+    let mut shown = open.prepare(&format!(
+        "SELECT msg_type, content_json FROM messages
+         WHERE COALESCE(target_exec, exec_id) = ?1 AND msg_seq <= ?2 AND msg_type IN ({FOLDED}) ORDER BY msg_seq"
+    ))?;
+    let mut rows = shown.query(params![exec_id, through])?;
+    while let Some(row) = rows.next()? {
+        let applied = fold.apply(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        if let Err(err) = applied {
+            tracing::warn!(exec_id, "failed to {err}");
+        }
+    }
+    store(open, exec_id, &fold)
+}
+
+/// Computes again which execution owns each display, all rows being there.
+pub(in crate::journal) fn owners(open: &Connection) -> rusqlite::Result<()> {
+    open.execute("DELETE FROM displays", [])?;
+    displays(open, &Seed::default())
 }
 
 fn stored(open: &Connection, exec_id: &str) -> rusqlite::Result<Fold> {

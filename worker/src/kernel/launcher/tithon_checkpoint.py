@@ -12,8 +12,8 @@ kernel that was woken a hundred times is as deep as that of the first.
 
 On its socket a checkpoint is asked, one JSON object and a line end per connection, and answers {"pid": of
 the kernel}. {"wake": {"spool_base": n}} makes the session's kernel. {"copy": {…}} makes one that lives beside
-it: "connection" names its connection file, "spool" its spool, "mark" the directory that it belongs to, "group"
-where it enters a control group. Such a copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
+it: "connection" names its connection file, "spool" its spool, "log" where it writes what goes nowhere else, "mark" the directory that it belongs to,
+"group" where it enters a control group. Such a copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
 on the connection and ends without it. A checkpoint is ended by SIGKILL; every other signal is blocked.
 
 A copy shares no descriptor with the kernel that could be noticed there: files get an offset of their

@@ -16,6 +16,7 @@ import uuid
 
 import zmq
 from ipykernel.kernelbase import Kernel
+from tithon_fork import replace
 from tornado import ioloop
 
 # What ipykernel's application passes to its kernel that is not a connection.
@@ -108,6 +109,12 @@ class Infrastructure:
         for port in ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"):
             setattr(app, port, connection[port])
         app.session.key = connection["key"].encode()
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        for stream in self._streams:
+            words = getattr(stream, "_original_stdstream_copy", None)
+            if words is not None:
+                replace(words, log)
+        os.close(log)
         self._spool.directory = order["spool"]
         self._crash_log = os.path.join(order["spool"], os.path.basename(self._crash_log))
 

@@ -4,6 +4,7 @@
 //! own (`task`), which talks to it and to the client that asked. Nothing of it gets into the journal,
 //! and nothing of it outlives the task: a guard (`launcher/tithon_copy.py`) sees to that.
 
+mod branch;
 mod place;
 mod task;
 
@@ -17,13 +18,14 @@ use std::{
 use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
-    client::{Frame, Trial},
+    client::{BranchWish, Frame, Trial},
+    ids::Seq,
     process::ProcessIdentity,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 pub(super) use self::task::Wish;
-use self::{place::CopyPlace, task::Task};
+use self::{branch::Branching, place::CopyPlace, task::Task};
 use super::{
     Session,
     kernel::{KernelSlot, PROBE},
@@ -67,7 +69,7 @@ pub(super) struct Copies {
     /// Being forked.
     asked: Option<Asked>,
     /// Forked, and not listening yet.
-    freezing: Vec<Wanted>,
+    freezing: Vec<(Wanted, Seq)>,
     /// When to ask again, where nothing else tells that the kernel has come to rest.
     retry: Option<Instant>,
     /// Those there are.
@@ -78,9 +80,28 @@ pub(super) struct Copies {
 struct Wanted {
     number: u64,
     client: ClientId,
-    trial: Trial,
+    purpose: Purpose,
     /// Since when nothing but the kernel itself is in the way.
     tried_since: Option<Instant>,
+}
+
+/// What a copy is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// To run code, and be thrown away.
+    Try(Trial),
+    /// To be another session's kernel.
+    Branch(BranchWish),
+}
+
+impl Purpose {
+    /// The execution whose checkpoint is wanted, rather than the live kernel.
+    fn from(&self) -> Option<&str> {
+        match self {
+            Self::Try(trial) => trial.from.as_deref(),
+            Self::Branch(wish) => wish.from.as_deref(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -115,6 +136,17 @@ pub(super) struct Source {
     process: ProcessIdentity,
     /// Whether it serves this copy only.
     brief: bool,
+    /// The last seq of the history that led to it.
+    through: Seq,
+}
+
+impl Source {
+    /// Lets go of one that has served.
+    fn is_used(&self) {
+        if self.brief {
+            checkpoint::end(&self.process, &self.socket);
+        }
+    }
 }
 
 impl Copies {
@@ -144,7 +176,8 @@ impl Copies {
 
     fn unmade(&self) -> impl Iterator<Item = &Wanted> {
         let asked = self.asked.iter().map(|asked| &asked.wanted);
-        asked.chain(&self.freezing).chain(&self.wanted)
+        let freezing = self.freezing.iter().map(|(wanted, _)| wanted);
+        asked.chain(freezing).chain(&self.wanted)
     }
 }
 
@@ -154,9 +187,9 @@ impl Session {
         place::sweep(&self.place).await;
     }
 
-    /// Runs code on a copy of the kernel, or of a checkpoint.
-    pub(super) fn try_on_copy(&mut self, client: ClientId, trial: Trial) {
-        match self.plan_copy(client, trial) {
+    /// Makes a copy of the kernel, or of a checkpoint.
+    pub(super) fn want_copy(&mut self, client: ClientId, purpose: Purpose) {
+        match self.plan_copy(client, purpose) {
             Ok(Some((wanted, source))) => self.begin_copy(wanted, source),
             Ok(None) => self.start_next(),
             Err(message) => self.frame(client, &Frame::Error { message: &message }),
@@ -167,7 +200,7 @@ impl Session {
     fn plan_copy(
         &mut self,
         client: ClientId,
-        trial: Trial,
+        purpose: Purpose,
     ) -> Result<Option<(Wanted, Source)>, String> {
         if self.copies.has(client) {
             return Err("this connection has a copy of the kernel already".to_owned());
@@ -177,7 +210,7 @@ impl Session {
                 "{COPIES_MAX} copies of the kernel run already, which is as many as there may be"
             ));
         }
-        let source = match &trial.from {
+        let source = match purpose.from() {
             Some(from) => {
                 let exec = self.choose_checkpoint(Some(from))?;
                 let known = self.checkpoints.get(exec);
@@ -185,6 +218,7 @@ impl Session {
                     socket: self.place.home.checkpoint_socket(&self.place.key, exec),
                     process: known.process.clone(),
                     brief: false,
+                    through: known.seq,
                 })
             }
             None => {
@@ -196,7 +230,7 @@ impl Session {
         let wanted = Wanted {
             number: self.copies.last,
             client,
-            trial,
+            purpose,
             tried_since: None,
         };
         if let Some(source) = source {
@@ -288,7 +322,8 @@ impl Session {
             Ok("ok") => {
                 let (number, events) = (wanted.number, self.launch_sender.clone());
                 let socket = self.copy_socket(number);
-                self.copies.freezing.push(wanted);
+                // Between two cells: all that led to this state is in the history.
+                self.copies.freezing.push((wanted, self.last_seq));
                 tokio::task::spawn_local(async move {
                     let found = checkpoint::find(&socket, FREEZE_PATIENCE).await;
                     drop(events.send(LaunchEvent::Copy(CopyEvent::Frozen { number, found })));
@@ -339,18 +374,19 @@ impl Session {
                 let socket = self.copy_socket(number);
                 let freezing = &mut self.copies.freezing;
                 let wanted = freezing
-                    .extract_if(.., |wanted| wanted.number == number)
+                    .extract_if(.., |(wanted, _)| wanted.number == number)
                     .next();
                 match (wanted, found) {
-                    (Some(wanted), Ok(process)) => {
+                    (Some((wanted, through)), Ok(process)) => {
                         let source = Source {
                             socket,
                             process,
                             brief: true,
+                            through,
                         };
                         self.begin_copy(wanted, source);
                     }
-                    (Some(wanted), Err(err)) => {
+                    (Some((wanted, _)), Err(err)) => {
                         self.copy_refused(&wanted, &format!("the copy does not answer: {err}"));
                     }
                     // Its kernel was given up meanwhile.
@@ -364,34 +400,61 @@ impl Session {
     fn begin_copy(&mut self, wanted: Wanted, source: Source) {
         let (client, number) = (wanted.client, wanted.number);
         let Some(link) = self.clients.get(&client).cloned() else {
-            if source.brief {
-                checkpoint::end(&source.process, &source.socket);
-            }
-            return;
+            return source.is_used();
         };
         let (wishes, inbox) = mpsc::unbounded_channel();
+        let trial = match wanted.purpose {
+            Purpose::Try(trial) => trial,
+            Purpose::Branch(wish) => {
+                let branching = Branching {
+                    source,
+                    session: self.place.clone(),
+                    wish,
+                    _gone: inbox,
+                };
+                let running = self.copy_at_work(client, number, wishes, branching.run());
+                self.copies.running.insert(client, running);
+                return;
+            }
+        };
         let task = Task {
             source,
             place: CopyPlace::new(&self.place, number),
-            trial: wanted.trial,
-            link: link.clone(),
+            trial,
+            link,
             wishes: inbox,
             idle_barrier: self.settings.idle_barrier,
         };
-        let events = self.launch_sender.clone();
+        let running = self.copy_at_work(client, number, wishes, task.run());
+        self.copies.running.insert(client, running);
+    }
+
+    /// Lets a task work for a client, which is told what it returns.
+    fn copy_at_work(
+        &self,
+        client: ClientId,
+        number: u64,
+        wishes: mpsc::UnboundedSender<Wish>,
+        work: impl Future<Output = String> + 'static,
+    ) -> Running {
+        let (events, link) = (
+            self.launch_sender.clone(),
+            self.clients.get(&client).cloned(),
+        );
         let task = tokio::task::spawn_local(async move {
-            let told = task.run().await;
+            let told = work.await;
             let ended = CopyEvent::Ended { client, number };
             drop(events.send(LaunchEvent::Copy(ended)));
-            // Nobody may be there any more.
-            link.answers.send(Answer::Frame(told.into())).await.ok();
+            if let Some(link) = link {
+                // Nobody may be there any more.
+                link.answers.send(Answer::Frame(told.into())).await.ok();
+            }
         });
-        let running = Running {
+        Running {
             number,
             wishes,
             task,
-        };
-        self.copies.running.insert(client, running);
+        }
     }
 
     /// A client has something for its copy; the copy's task answers.

@@ -71,6 +71,7 @@ impl CopyPlace {
         let order = CopyOrder {
             connection: file,
             spool,
+            log: self.dir.join("kernel.log"),
             mark: self.dir.clone(),
             group,
             guarded: true,

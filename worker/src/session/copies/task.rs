@@ -28,7 +28,7 @@ use crate::{
     journal::Channel,
     kernel::{
         channels::Channels,
-        checkpoint::{self, Copy},
+        checkpoint::Copy,
         death::{Crash, Evidence},
         memory::MemoryWatch,
         spool::{Record, SpoolPosition, SpoolReader, StreamName, StreamRecord, crash_log},
@@ -137,9 +137,7 @@ impl Task {
             Ok::<_, std::io::Error>((copy, connection))
         };
         let made = made.await;
-        if self.source.brief {
-            checkpoint::end(&self.source.process, &self.source.socket);
-        }
+        self.source.is_used();
         made.map_err(|err| Stop::Failed(format!("the kernel cannot be copied: {err}")))
     }
 }
