@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 REQUIREMENTS = REPOSITORY / "bench" / "requirements"
 JUPYTER = "jupyter"
 PYTHON_TITHON = "tithon-0.2.5"
+STATES = "states"
 
 
 class CannotRun(Exception):

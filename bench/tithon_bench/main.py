@@ -19,13 +19,13 @@ from tithon_bench.results import Results
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="bench/run.py",
-        description="Measures Tithon beside the Python program and bare Jupyter, in turn, in the same run.",
+        description="Measures Tithon beside the Python program, bare Jupyter and snapshot-kernel, in turn, in the same run.",
     )
     parser.add_argument("names", nargs="*", metavar="MEASUREMENT", help="only these (a prefix will do; default: all)")
     parser.add_argument("--list", action="store_true", help="say what can be measured, and leave")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: does everything run?")
-    parser.add_argument("--peers", default=None, help="comma-separated, of tithon,tithon-py,jupyter (default: all)")
+    parser.add_argument("--peers", default=None, help="comma-separated, of tithon,tithon-py,jupyter,snapshot-kernel (default: all)")
     parser.add_argument("--size", action="append", default=[], metavar="NAME=N[,N…]", help="override a size; see --list")
     parser.add_argument("--tithon", type=Path, help="the binary to measure (default: build this repository's, release)")
     parser.add_argument("--python", type=Path, help="kernel's Python with ipykernel and jupyter_client (default: made)")

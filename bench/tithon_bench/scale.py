@@ -20,6 +20,10 @@ class Scale:
     subscriber_lines: int = 5_000
     kills: int = 10
     idle_workers: int = 20
+    array_numbers: int = 62_500_000  # 500 MB
+    table_rows: int = 1_000_000
+    dicts: int = 1_000_000
+    states: int = 200
 
 
 FULL = Scale()
@@ -37,6 +41,10 @@ QUICK = Scale(
     subscriber_lines=200,
     kills=2,
     idle_workers=2,
+    array_numbers=100_000,
+    table_rows=1_000,
+    dicts=1_000,
+    states=5,
 )
 
 

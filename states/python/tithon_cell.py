@@ -26,6 +26,7 @@ import tithon_display
 import tithon_namespace
 import tithon_questions
 
+_INTERRUPT = {signal.SIGINT}
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -41,15 +42,9 @@ class Cell:
 
     def perform(self, order, channel, surroundings):
         """Do what is ordered and answer; true if this process is a state now."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            if "run" in order:
-                return self._run(order, channel, surroundings)
-            return tithon_questions.answer(order, self.namespace, channel, surroundings)
-        except KeyboardInterrupt:
-            return False
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if "run" in order:
+            return self._run(order, channel, surroundings)
+        return tithon_questions.answer(order, self.namespace, channel, surroundings)
 
     def _run(self, order, channel, surroundings):
         aliases = [tithon_questions.OtherState(channel.descriptor()) for _ in order["aliases"]]
@@ -57,6 +52,8 @@ class Cell:
             self.namespace[name] = alias.proxy()
         error = None
         symbols = {"accessed_symbols": [], "modified_symbols": [], "deleted_symbols": []}
+        # It is blocked in a state, so one that comes before the code begins waits for that, and is not lost.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         streams = _Streams()
         for place, code in enumerate(order["run"], 1):
             self._outputs.begin()
@@ -66,11 +63,6 @@ class Cell:
             if error:
                 break
         streams.end()
-        try:
-            # Too late for this cell. A handler of the user's own stays out of what follows.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        except (ValueError, OSError):
-            pass
         obstacle = None if error or aliases else surroundings.obstacle_in_process()
         channel.send({"outputs": self._outputs.taken(), "error": error, **symbols, "fork_unsafe": obstacle})
         return error is None and not aliases
@@ -80,9 +72,14 @@ class Cell:
         try:
             tree = ast.parse(code, name)
             watch = tithon_namespace.Watch(self.namespace, tree)
-            self._execute(code, tree, name)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
+            try:
+                self._execute(code, tree, name)
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)
             return None, watch.ended(self.namespace)
         except BaseException as error:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)
             told = _told(error, name)
             symbols = (watch or tithon_namespace.Watch(self.namespace, tree)).ended(self.namespace)
             return told, symbols

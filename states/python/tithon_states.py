@@ -225,7 +225,7 @@ def main():
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # A terminal's Ctrl-C is for the server.
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     channel = Channel(os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -43,7 +43,7 @@ impl Listener {
                     address: path.display().to_string(),
                     source,
                 };
-                let lock = Lock::try_acquire(&path.with_extension("lock"))
+                let lock = Lock::try_acquire(&beside(path, ".lock"))
                     .map_err(failed)?
                     .ok_or_else(|| StatesError::AlreadyServed(path.clone()))?;
                 Ok(Self::Unix {
@@ -74,7 +74,7 @@ impl Drop for Listener {
 
 /// Binds under another name and renames: at its own path the socket was never open to others.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let temporary = path.with_extension("new");
+    let temporary = beside(path, ".new");
     match fs::remove_file(&temporary) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         _ => {}
@@ -83,6 +83,12 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
     fs::rename(&temporary, path)?;
     Ok(listener)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Whether others than this machine's users can reach an address.

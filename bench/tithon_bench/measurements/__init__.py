@@ -19,7 +19,7 @@ class Measurement:
 
     @staticmethod
     def fits(name):
-        return True
+        return name != "snapshot-kernel"
 
     def prepare(self, peer, scale):
         """The default: a peer that was started."""
@@ -31,7 +31,7 @@ class Measurement:
 
 def keeps_sessions(name):
     """Whether a peer's sessions outlive their clients."""
-    return name != "jupyter"
+    return name in ("tithon", "tithon-py")
 
 
 def known():
@@ -44,8 +44,9 @@ def known():
         restart,
         round_trip,
         starts,
+        states,
         subscribers,
     )
 
-    families = (floods, round_trip, attach, memory, starts, restart, subscribers, loss)
+    families = (floods, round_trip, attach, memory, starts, restart, subscribers, loss, states)
     return {one.name: one for family in families for one in family.MEASUREMENTS}

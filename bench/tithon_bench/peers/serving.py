@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tithon_bench.client import Connection, ConnectionEnded
+from tithon_bench.peers import states
 from tithon_bench.processes import alive, kill, wait_until
 
 
@@ -230,6 +231,9 @@ class Tithon(Serving):
 
     def run_command(self, code, session="default"):
         return self.command("run", "--python", self._python, "--session", session, "-c", code)
+
+    def states(self):
+        return states.of_tithon(self.program)
 
 
 class PythonTithon(Serving):

@@ -4,7 +4,7 @@ import math
 from html import escape
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 300, 62, 14, 34, 40
-COLOURS = {"tithon": "#0a7d4b", "tithon-py": "#c4541b", "jupyter": "#3c63b8"}
+COLOURS = {"tithon": "#0a7d4b", "tithon-py": "#c4541b", "jupyter": "#3c63b8", "snapshot-kernel": "#8a5a9e"}
 
 
 def growth(title, unit, lines):

@@ -113,7 +113,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit, CliError> {
             python: args.python,
             kernel: None,
             workdir: env::current_dir().map_err(system("find the working directory"))?,
-            env: env::vars().collect(),
+            // What is no text a Python could not be given either.
+            env: env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
         },
         hidden: &[TOKEN_VARIABLE],
     };
