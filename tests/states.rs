@@ -168,6 +168,63 @@ fn checkpoints_outlive_worker_and_kernel_and_end_with_their_session() {
     assert_eq!(home.tithon(&["restore"]).code, 2);
 }
 
+/// A worker was killed after the cell and before its checkpoint: the next one takes it.
+#[test]
+fn a_checkpoint_that_is_due_is_not_forgotten() {
+    let home = home();
+    // A kernel that never comes to rest makes none, and is asked again and again.
+    run(
+        &home,
+        "import asyncio, os\nx = 1\nasync def busy():\n    while not os.path.exists('rest'): await asyncio.sleep(0)\ntask = asyncio.create_task(busy())",
+    );
+    home.kill(home.worker("default").unwrap());
+    assert_eq!(checkpoints(&home)["checkpoints"], serde_json::json!([]));
+    std::fs::write(home.work().join("rest"), "").unwrap();
+    taken(&home, "e1");
+    restore(&home, &["--to", "e1"]);
+    assert_eq!(run(&home, "x"), "1\n");
+    // None is taken of a kernel that has gone on by half a cell.
+    assert_eq!(home.tithon(&["run", "-c", "x = 2; 1/0"]).code, 1);
+    run(&home, "x = 3");
+    taken(&home, "e4");
+    restore(&home, &["--to", "e2"]);
+    assert_eq!(run(&home, "x"), "1\n");
+}
+
+/// A checkpoint's sockets have the session's name: it is neither moved nor left behind.
+#[test]
+fn a_session_with_checkpoints_alone_is_in_use_until_it_is_killed() {
+    let home = home();
+    run(&home, "x = 1");
+    let frozen = taken(&home, "e1");
+    let (worker, kernel) = (
+        home.worker("default").unwrap(),
+        home.kernel("default").unwrap(),
+    );
+    home.kill(worker);
+    home.kill(kernel);
+    for arguments in [
+        &["rename", "default", "other"][..],
+        &["rm", "--session", "default", "--yes"],
+    ] {
+        let refused = home.tithon(arguments);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.contains("in use"), "{refused:?}");
+    }
+    assert!(is_alive(frozen));
+    home.tithon(&["kill", "--session", "default"]).ok();
+    until("the checkpoint's end", || (!is_alive(frozen)).then_some(()));
+    home.tithon(&["rename", "default", "other"]).ok();
+    let fresh = ["run", "--session", "other", "-c", "y = 2"];
+    home.tithon(&fresh).ok();
+    until("a checkpoint under the new name", || {
+        let told = home.tithon(&["checkpoints", "--json", "--session", "other"]);
+        let told: Value = serde_json::from_str(&told.ok()).unwrap();
+        (told["checkpoints"].as_array()?.len() == 1).then_some(())
+    });
+    home.tithon(&["restore", "--session", "other"]).ok();
+}
+
 #[test]
 fn a_kernel_is_not_given_up_for_a_checkpoint_that_is_gone() {
     let home = home();

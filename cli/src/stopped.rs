@@ -7,7 +7,7 @@ use std::{
 };
 
 use tithon_ipc::{
-    files::{self, KernelRecord, Meta},
+    files::{self, CheckpointRecord, KernelRecord, Meta},
     ids::SessionId,
     lock::Lock,
     naming::session_dir,
@@ -42,6 +42,10 @@ impl Stopped {
         };
         if kernel_lives(&dir) {
             return Err(in_use("its kernel runs"));
+        }
+        if checkpoints_live(&dir) {
+            // They hold the session's name in their sockets, and its variables.
+            return Err(in_use("its checkpoints are there"));
         }
         let lock = owned(&dir)
             .await?
@@ -85,6 +89,12 @@ fn directory(sessions: &Path, name: &str, workdir: Option<&Path>) -> Result<Path
             dir.display()
         ))),
     }
+}
+
+fn checkpoints_live(dir: &Path) -> bool {
+    let kept = CheckpointRecord::read(dir).processes;
+    kept.iter()
+        .any(|process| matches!(process.open(), Ok(Some(_))))
 }
 
 fn kernel_lives(dir: &Path) -> bool {

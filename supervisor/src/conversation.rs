@@ -1,13 +1,16 @@
 //! A client's first operations: those that need no session are answered here, the first that needs
 //! one ends the conversation with a hand-over.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, path::Path, time::Duration};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tithon_ipc::{
     client::{Binding, Call, Frame, Op, Parsed},
     control::{Reply, Request},
+    files::CheckpointRecord,
     ids::SessionId,
+    naming::session_dir,
 };
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -165,11 +168,24 @@ async fn interrupt(house: &House, id: SessionId) -> bool {
 
 async fn kill(house: &House, target: Option<SessionId>) -> bool {
     let Some(target) = target else { return false };
+    let dir = session_dir(&house.sessions, &target, None);
     let Some(session) = house.registry.find(target).await else {
-        return false;
+        return end_checkpoints(&dir);
     };
     let asked = session.call(&Demand::Revive, &Request::Kill, None, KILL_LIMIT);
     matches!(asked.await, Ok(Some(Reply::Done(true))))
+}
+
+/// Ends what a session keeps of a kernel that is gone with its worker; says whether there was anything.
+fn end_checkpoints(dir: &Path) -> bool {
+    let kept = CheckpointRecord::read(dir).processes;
+    let living = kept
+        .iter()
+        .filter_map(|process| process.open().ok().flatten());
+    living
+        .filter(|process| process.signal(Signal::KILL).is_ok())
+        .count()
+        > 0
 }
 
 /// The target as the client wrote it, whatever it is, to be echoed.

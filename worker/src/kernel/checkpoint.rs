@@ -272,8 +272,11 @@ impl Rollup {
 
 /// Per cent of the time in which somebody waited for memory, above which copies are a luxury.
 const PRESSURE_MAX: f64 = 10.0;
-/// Of the machine's memory, what must be left.
+/// Of the machine's memory, the part that must be left.
 const AVAILABLE_MIN: u64 = 20;
+/// With so much of it left, who waits for memory waits for files that are read again and again: giving up
+/// copies would not help.
+const AVAILABLE_AMPLE: u64 = 4;
 
 fn under_pressure() -> bool {
     let stalled = fs::read_to_string("/proc/pressure/memory")
@@ -281,10 +284,12 @@ fn under_pressure() -> bool {
         .and_then(|text| stalled(&text))
         .is_some_and(|share| share > PRESSURE_MAX);
     let (total, available) = (memory("MemTotal:"), memory("MemAvailable:"));
-    let short = total
-        .zip(available)
-        .is_some_and(|(total, available)| available < total / AVAILABLE_MIN);
-    stalled || short
+    let below = |part: u64| {
+        total
+            .zip(available)
+            .is_some_and(|(total, available)| available < total / part)
+    };
+    below(AVAILABLE_MIN) || (stalled && below(AVAILABLE_AMPLE))
 }
 
 fn stalled(pressure: &str) -> Option<f64> {

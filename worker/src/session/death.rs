@@ -152,6 +152,9 @@ impl Session {
                 .iter()
                 .position(|(_, op)| matches!(op, Op::RestartKernel));
             let restart = restart.map(|at| self.waiting.remove(at).0);
+            if restart.is_some() {
+                self.give_up_checkpoints();
+            }
             self.start_kernel(remains.wish, restart);
         }
     }

@@ -126,6 +126,7 @@ impl Session {
     /// A kernel that this worker started can be used.
     pub(super) fn fresh_kernel_ready(&mut self, pid: i32, restart: Option<ClientId>) {
         self.forget_widgets();
+        self.checkpoints.kernel_is_new();
         if let Some(client) = restart {
             let event = json!({"status": "restarted", "pid": pid, "deliberate": true});
             self.lifecycle.generation = self.journal_kernel(&event);

@@ -81,6 +81,7 @@ impl Session {
             op @ (Op::Observe { .. } | Op::ClearOutput(_)) => self.answer_op(client, op),
             // Nobody's variables are missed then: a fresh kernel is what was asked for.
             Op::RestartKernel if matches!(self.kernel, KernelSlot::Absent) => {
+                self.give_up_checkpoints();
                 self.start_kernel(launch, Some(client));
             }
             op if self.kernel.is_loading() => {

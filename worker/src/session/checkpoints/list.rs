@@ -43,6 +43,18 @@ pub(super) struct Kept {
     pub(super) auto_restore: Option<bool>,
     pub(super) list: Vec<Checkpoint>,
     pub(super) line: Vec<u64>,
+    /// The execution after which one was still to be taken, and the last seq then.
+    pub(super) due: Option<(u64, Seq)>,
+}
+
+impl Kept {
+    /// What an earlier worker did not live to ask for; whoever asks must not have run anything since.
+    fn owed(&self) -> Option<(ExecId, Seq)> {
+        let (exec, seq) = self.due?;
+        let is_newest = self.line.last() == Some(&exec);
+        let is_taken = self.list.iter().any(|known| known.exec == exec);
+        (is_newest && !is_taken).then_some((ExecId(exec), seq))
+    }
 }
 
 /// A request that the kernel has not answered.
@@ -96,12 +108,12 @@ impl Checkpoints {
         restore_widgets(&mut kept.list, loaded);
         let percent = settings.checkpoint_memory.clamp(0.0, 90.0);
         Self {
+            wanted: kept.owed(),
             weigh_due: (!kept.list.is_empty()).then(Instant::now),
             kept,
             default_keep: settings.checkpoints,
             default_auto_restore: settings.auto_restore,
             memory_max: share_of(checkpoint::total_memory(), percent),
-            wanted: None,
             asked: None,
             freezing: None,
             earliest: Instant::now(),
@@ -162,7 +174,8 @@ impl Checkpoints {
         self.kernel_is_new();
     }
 
-    pub(super) fn kernel_is_new(&mut self) {
+    /// Nothing that was to be asked of the one before is meant for this kernel.
+    pub(in crate::session) fn kernel_is_new(&mut self) {
         self.wanted = None;
         self.asked = None;
         self.given_up = false;

@@ -80,9 +80,8 @@ impl Session {
             return;
         }
         self.checkpoints.kept.line.push(exec.0);
-        if succeeded {
-            self.checkpoints.wanted = Some((exec, self.last_seq));
-        }
+        // What failed has left its mark too: an earlier state cannot be had any more.
+        self.checkpoints.wanted = succeeded.then_some((exec, self.last_seq));
         self.journal_checkpoints();
     }
 
@@ -299,6 +298,8 @@ impl Session {
             .kept
             .line
             .retain(|exec| *exec >= oldest || Some(*exec) == newest);
+        let due = self.checkpoints.wanted.map(|(exec, seq)| (exec.0, seq));
+        self.checkpoints.kept.due = due;
         let value = serde_json::to_string(&self.checkpoints.kept).unwrap_or_default();
         self.change(Change::Meta {
             key: CHECKPOINTS,
