@@ -389,26 +389,30 @@ impl Captured {
     fn take(&mut self, pipe: &pipe::Receiver) {
         let mut buffer = [0; 65536];
         match pipe.try_read(&mut buffer) {
-            Ok(0) => self.ended = true,
-            Ok(length) => {
-                let room = STREAM_MAX - self.kept.len();
-                self.kept.extend_from_slice(&buffer[..length.min(room)]);
-                self.cut |= length > room;
-            }
+            Ok(length) => self.keep(&buffer[..length]),
             Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => self.ended = true,
         }
     }
 
-    /// Takes what is there, at most what a pipe holds at a time.
+    /// Takes what is there, at most what a pipe holds at a time. Reads the pipe itself: the event loop may not
+    /// have heard yet of what was written just before the answer, and would say that nothing is there.
     fn drain(&mut self, pipe: &pipe::Receiver) {
+        let mut buffer = [0; 65536];
         for _ in 0..32 {
-            let before = self.kept.len();
-            self.take(pipe);
-            if self.ended || (self.kept.len() == before && !self.cut) {
-                break;
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(length) if length > 0 => self.keep(&buffer[..length]),
+                _ => break,
             }
         }
+    }
+
+    /// Keeps what was read, as much as there is room for; nothing is the end.
+    fn keep(&mut self, read: &[u8]) {
+        let room = STREAM_MAX - self.kept.len();
+        self.kept.extend_from_slice(&read[..read.len().min(room)]);
+        self.cut |= read.len() > room;
+        self.ended |= read.is_empty();
     }
 
     fn text(self) -> Option<String> {
