@@ -12,6 +12,7 @@ mod link;
 mod logging;
 mod logs;
 mod pager;
+mod platform;
 mod remote;
 mod render;
 mod repl;

@@ -5,7 +5,6 @@
 
 pub mod client;
 pub mod control;
-mod exit_info;
 pub mod files;
 pub mod ids;
 pub mod json;
@@ -15,6 +14,7 @@ pub mod logs;
 pub mod marks;
 pub mod naming;
 pub mod paths;
+pub mod platform;
 pub mod process;
 pub mod python_kernel;
 pub mod readiness;

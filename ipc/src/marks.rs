@@ -4,13 +4,15 @@
 //! handle signals, whatever becomes of its pid.
 
 use std::{
-    ffi::OsString,
-    fs,
-    os::unix::{ffi::OsStringExt, fs::MetadataExt},
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use crate::process::{ProcessHandle, ProcessIdentity};
+use crate::{
+    platform::process as processes,
+    process::{ProcessHandle, ProcessIdentity},
+};
 
 /// The variable; its value is the session's directory.
 pub const MARK: &str = "TITHON_SESSION";
@@ -30,14 +32,10 @@ impl Marked {
     /// Every marked process of this user's, this one apart.
     pub fn all() -> Vec<Self> {
         let me = rustix::process::getuid().as_raw();
-        let Ok(processes) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        processes
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        processes::all()
+            .into_iter()
             .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
-            .filter(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|found| found.uid() == me))
+            .filter(|pid| processes::owner(*pid).is_ok_and(|owner| owner == me))
             .filter_map(Self::of)
             .collect()
     }
@@ -45,11 +43,13 @@ impl Marked {
     /// A process, if it lives and carries the mark.
     pub fn of(pid: i32) -> Option<Self> {
         let process = ProcessIdentity::of(pid).ok()??.open().ok()??;
-        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let session = words(&environment)
-            .find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))
-            .map(|value| PathBuf::from(OsString::from_vec(value.to_owned())))?;
-        let command = command_line(pid)?;
+        let session = processes::environment(pid)?
+            .into_iter()
+            .find_map(|variable| {
+                let value = variable.as_bytes().strip_prefix(MARK.as_bytes())?;
+                Some(PathBuf::from(OsStr::from_bytes(value.strip_prefix(b"=")?)))
+            })?;
+        let command = processes::command_line(pid).ok()?;
         // Alive still: so what was read is this process's, not that of a later one of its pid.
         process.is_alive().then_some(Self {
             process,
@@ -64,24 +64,9 @@ impl Marked {
     }
 }
 
-/// A process's command line, which it may have changed.
-pub fn command_line(pid: i32) -> Option<Vec<OsString>> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    Some(
-        words(&line)
-            .map(|word| OsString::from_vec(word.to_owned()))
-            .collect(),
-    )
-}
-
 fn is_worker(command: &[OsString], session: &Path) -> bool {
     command.get(1).is_some_and(|word| word == "worker")
         && command.iter().any(|word| word == session.as_os_str())
-}
-
-fn words(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let block = block.strip_suffix(b"\0").unwrap_or(block);
-    block.split(|byte| *byte == 0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where things are under TITHON_HOME, and the checks that make it safe to use.
 //!
-//! Sockets live in `run/`. A unix socket's path holds at most 107 bytes, so under a long home `run`
+//! Sockets live in `run/`. A unix socket's path is short (107 bytes on Linux), so under a long home `run`
 //! is a symbolic link to a short private directory, and `daemon.sock` one into it.
 
 use std::{
@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ids::{ExecId, SessionKey, sha256_hex};
-
-/// Bytes of a path that `sun_path` can hold beside its terminating NUL.
-const SUN_PATH_MAX: usize = 107;
+use crate::{
+    ids::{ExecId, SessionKey, sha256_hex},
+    platform::sockets::SUN_PATH_MAX,
+};
 
 /// The longest name ever made inside `run/`: a session key and a kernel channel, with room to grow.
 const RUN_NAME_MAX: usize = 40;
@@ -135,7 +135,7 @@ impl Home {
         &self.run
     }
 
-    /// The path to bind or connect the public socket at: at most 107 bytes.
+    /// The path to bind or connect the public socket at: one that a socket may have.
     pub fn socket(&self) -> PathBuf {
         if self.run_is_elsewhere() {
             self.run.join("daemon.sock")

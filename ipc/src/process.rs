@@ -1,27 +1,30 @@
 //! Who a process is, proved by pid, start time and boot, and signals that cannot reach another (I7).
 
 use std::{
-    fs, io,
-    os::fd::{AsFd, OwnedFd},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::ExitStatus,
     sync::OnceLock,
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use crate::readiness::readable;
+use crate::{
+    platform::{hold::Hold, process as platform},
+    readiness::readable,
+};
 
 /// A process that no later process of the same pid is taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
     /// Process id.
     pub pid: i32,
-    /// Start time in clock ticks since boot (`/proc/PID/stat`, field 22).
+    /// Start time in the system's own unit: on Linux clock ticks since boot.
     pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id`: start times are only comparable within one boot.
+    /// The boot's id: start times are only comparable within one boot.
     pub boot_id: String,
 }
 
@@ -29,24 +32,14 @@ impl ProcessIdentity {
     /// The identity of a living process, or `None` when there is none of that pid.
     ///
     /// # Errors
-    /// When `/proc` cannot be read for another reason.
+    /// When the system does not tell for another reason.
     pub fn of(pid: i32) -> io::Result<Option<Self>> {
-        let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => stat,
-            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound) => return Ok(None),
-            Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-            Err(err) => return Err(err),
-        };
-        let Some(start_time) = start_time(&stat) else {
-            return Err(io::Error::other(format!(
-                "/proc/{pid}/stat has no start time"
-            )));
-        };
-        Ok(Some(Self {
+        let identity = |start_time| Self {
             pid,
             start_time,
             boot_id: boot_id().to_owned(),
-        }))
+        };
+        Ok(platform::start_time(pid)?.map(identity))
     }
 
     /// This process.
@@ -61,11 +54,15 @@ impl ProcessIdentity {
     /// A handle on the process, or `None` when it has ended.
     ///
     /// # Errors
-    /// When the kernel refuses a pidfd for a reason other than the process being gone.
+    /// When the system refuses to hold it for a reason other than its being gone.
     pub fn open(&self) -> io::Result<Option<ProcessHandle>> {
         // Opened first, then compared: what is compared is what will be signalled.
-        let Some(handle) = self.hold()? else {
+        let Some(hold) = Hold::of(self.pid)? else {
             return Ok(None);
+        };
+        let handle = ProcessHandle {
+            identity: self.clone(),
+            hold,
         };
         let same = Self::of(self.pid)?.as_ref() == Some(self);
         Ok((same && handle.is_alive()).then_some(handle))
@@ -75,32 +72,20 @@ impl ProcessIdentity {
     /// its pid is still its own.
     ///
     /// # Errors
-    /// When the kernel refuses a pidfd.
+    /// When the system refuses to hold it.
     pub fn open_child(&self) -> io::Result<ProcessHandle> {
-        self.hold()?
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    fn hold(&self) -> io::Result<Option<ProcessHandle>> {
-        let Some(pid) = Pid::from_raw(self.pid) else {
-            return Ok(None);
-        };
-        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Some(ProcessHandle {
-                identity: self.clone(),
-                pidfd,
-            })),
-            Err(rustix::io::Errno::SRCH) => Ok(None),
-            Err(err) => Err(err.into()),
-        }
+        Ok(ProcessHandle {
+            identity: self.clone(),
+            hold: Hold::of_child(self.pid)?,
+        })
     }
 }
 
-/// A living process, held by pidfd; readable (POLLIN) once it has ended.
+/// A living process, held fast; readable (POLLIN) once it has ended.
 #[derive(Debug)]
 pub struct ProcessHandle {
     identity: ProcessIdentity,
-    pidfd: OwnedFd,
+    hold: Hold,
 }
 
 impl ProcessHandle {
@@ -114,26 +99,32 @@ impl ProcessHandle {
     /// # Errors
     /// When the signal is not permitted.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, signal) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
-            sent => sent.map_err(io::Error::from),
-        }
+        let ProcessIdentity {
+            pid, start_time, ..
+        } = self.identity;
+        self.hold.signal(pid, start_time, signal)
     }
 
-    /// How it ended, where Linux tells this of a process that is not our child: until its parent has
-    /// waited for it, and afterwards from 6.15 on.
+    /// How it ended, where the system tells this of a process that is not our child.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        let pid = self.identity.pid;
-        crate::exit_info::of_zombie(pid, self.identity.start_time)
-            .or_else(|| crate::exit_info::of_gone(self.pidfd.as_fd()))
+        let ProcessIdentity {
+            pid, start_time, ..
+        } = self.identity;
+        self.hold.exit_status(pid, start_time)
     }
 
     /// Whether it still runs; a zombie does not.
     pub fn is_alive(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.hold, PollFlags::IN)];
         let now = Timespec::default();
         matches!(poll(&mut fds, Some(&now)), Ok(0))
+    }
+}
+
+impl AsFd for ProcessHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hold.as_fd()
     }
 }
 
@@ -153,7 +144,7 @@ impl WatchedProcess {
     /// # Errors
     /// When out of descriptors.
     pub fn new(handle: ProcessHandle) -> io::Result<Self> {
-        let end = readable(handle.pidfd.try_clone()?)?;
+        let end = readable(handle.as_fd().try_clone_to_owned()?)?;
         Ok(Self { handle, end })
     }
 
@@ -181,29 +172,12 @@ impl WatchedProcess {
 /// The current boot's id.
 pub fn boot_id() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
-    BOOT.get_or_init(|| {
-        fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map(|id| id.trim().to_owned())
-            .unwrap_or_default()
-    })
-}
-
-pub(crate) fn start_time(stat: &str) -> Option<u64> {
-    // The command's name may hold anything, a closing bracket included: count from its last one.
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    BOOT.get_or_init(platform::boot_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_start_time_is_found_behind_any_name() {
-        let fields = "S 1 2 3 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0";
-        assert_eq!(start_time(&format!("7 (a) b (c)) {fields}")), Some(4711));
-        assert_eq!(start_time("7 no name"), None);
-    }
 
     #[test]
     fn a_handle_follows_its_process_only() {

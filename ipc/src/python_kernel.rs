@@ -5,13 +5,14 @@
 //! was there before the pid was written down.
 
 use std::{
+    ffi::OsString,
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::ffi::OsStrExt,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use crate::process::ProcessIdentity;
+use crate::{platform::process as processes, process::ProcessIdentity};
 
 /// How far the wall clock may have been set since boot: start times count from there.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ impl PythonKernel {
     /// Looks at the process that `dir/kernel.pid` names.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
+    /// When the system does not tell.
     pub fn find(dir: &Path) -> io::Result<Self> {
         let file = dir.join("kernel.pid");
         let Ok(Ok(pid)) = fs::read_to_string(&file).map(|text| text.trim().parse::<i32>()) else {
@@ -56,40 +57,23 @@ fn objection(
     dir: &Path,
     recorded: SystemTime,
 ) -> io::Result<Option<&'static str>> {
-    let proc = format!("/proc/{}", process.pid);
-    if fs::metadata(&proc)?.uid() != rustix::process::geteuid().as_raw() {
+    if processes::owner(process.pid)? != rustix::process::geteuid().as_raw() {
         return Ok(Some("it belongs to another user"));
     }
-    let command = fs::read(format!("{proc}/cmdline"))?;
-    let mut arguments = command.split(|byte| *byte == 0);
-    if !arguments.any(|argument| argument.ends_with(b"ipykernel_launcher")) {
+    let mut arguments = processes::command_line(process.pid)?.into_iter();
+    if !arguments.any(|argument| argument.as_bytes().ends_with(b"ipykernel_launcher")) {
         return Ok(Some("it runs something else"));
     }
     let connection_file = fs::canonicalize(dir.join("kernel.json"))?;
-    let names_it = |argument: &[u8]| {
-        std::str::from_utf8(argument)
-            .ok()
-            .and_then(|path| fs::canonicalize(path).ok())
-            .is_some_and(|path| path == connection_file)
-    };
+    let names_it =
+        |argument: OsString| fs::canonicalize(argument).is_ok_and(|path| path == connection_file);
     if !arguments.any(names_it) {
         return Ok(Some("it is the kernel of another connection file"));
     }
-    if started(process)? > recorded + CLOCK_SLACK {
+    if processes::began(process.start_time)? > recorded + CLOCK_SLACK {
         return Ok(Some("it started after kernel.pid was written"));
     }
     Ok(None)
-}
-
-/// When a process started, by the wall clock.
-fn started(process: &ProcessIdentity) -> io::Result<SystemTime> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let boot = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/stat has no boot time"))?;
-    let ticks = rustix::param::clock_ticks_per_second().max(1);
-    Ok(UNIX_EPOCH + Duration::from_secs(boot) + Duration::from_secs(process.start_time / ticks))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod listen;
 mod living;
 pub mod orphans;
 mod parting;
+mod platform;
 mod registry;
 mod run;
 mod service;

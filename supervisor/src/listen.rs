@@ -2,11 +2,10 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf};
 
-use listenfd::ListenFd;
 use tithon_ipc::paths::Home;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::{SupervisorError, claim};
+use crate::{SupervisorError, claim, platform};
 
 /// The listening socket and what is to be done about its path in the end.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl PublicSocket {
             path: home.public_socket(),
             source,
         };
-        let inherited = ListenFd::from_env().take_unix_listener(0).map_err(failed)?;
+        let inherited = platform::inherited().map_err(failed)?;
         let (listener, paths) = match inherited {
             Some(listener) => (adopt(listener).map_err(failed)?, Vec::new()),
             None => {

@@ -20,8 +20,9 @@ use tithon_ipc::{
     files::{self, CheckpointRecord, KernelRecord},
     ids::group_name,
     lock::Lock,
-    marks::{self, Marked},
+    marks::Marked,
     paths::Home,
+    platform::process as system,
     process::{ProcessIdentity, WatchedProcess},
 };
 use tokio::time::timeout;
@@ -156,18 +157,14 @@ fn grouped(sessions: &Path, marked: &[Marked]) -> Vec<Marked> {
         .iter()
         .map(|marked| marked.process.identity().pid)
         .collect();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+    system::all()
+        .into_iter()
         .filter(|pid| !known.contains(pid))
         .filter_map(|pid| {
             // Opened before its group is looked at, as with the mark.
             let process = ProcessIdentity::of(pid).ok()??.open().ok()??;
             let session = units.get(&unit_of(pid)?)?.clone();
-            let command = marks::command_line(pid)?;
+            let command = system::command_line(pid).ok()?;
             process.is_alive().then_some(Marked {
                 process,
                 session,
@@ -235,28 +232,17 @@ fn kernel(session: &Path) -> Option<ProcessIdentity> {
 /// A worker serves the directory in which its lock is; a directory made later is not its own. One
 /// that released its lock is taking leave of its clients.
 fn holds_a_deleted_lock(worker: &Marked) -> bool {
-    let mut lock = files::worker_lock(&worker.session).into_os_string();
-    lock.push(" (deleted)");
-    let fds = format!("/proc/{}/fd", worker.process.identity().pid);
-    fs::read_dir(fds).is_ok_and(|fds| {
-        fds.flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == lock))
-    })
+    let lock = files::worker_lock(&worker.session);
+    system::holds_deleted(worker.process.identity().pid, &lock)
 }
 
 fn ancestors(pid: u32) -> HashSet<i32> {
     let mut found = HashSet::new();
     let mut next = i32::try_from(pid).ok();
     while let Some(pid) = next.filter(|pid| *pid > 1 && found.insert(*pid)) {
-        next = parent(pid);
+        next = system::parent(pid);
     }
     found
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -461,7 +447,7 @@ mod tests {
     fn nobody_reaps_the_ground_he_stands_on() {
         let ancestors = ancestors(std::process::id());
         assert!(ancestors.contains(&i32::try_from(std::process::id()).unwrap()));
-        let parent = parent(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let parent = system::parent(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(parent == 1 || ancestors.contains(&parent));
     }
 }

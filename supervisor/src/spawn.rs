@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tithon_ipc::{control::Request, files::Meta, ids::SessionId, logs, marks::MARK, paths::Home};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     Options,
     living::{FindError, Living},
+    platform,
     unit::{self, Recipe, Verdict},
 };
 
@@ -257,8 +258,10 @@ impl Spawner {
             .stderr(log)
             .env_clear()
             .envs(self.environment(dir));
+        // A program that calls `select()` breaks above the usual limit: ours is not for others.
+        platform::limit(&mut command, self.descriptors);
         let mut child = command.spawn().map_err(failed)?;
-        self.restore_descriptors(&child);
+        platform::limit_started(&child, self.descriptors);
         let said = last_line(&mut child).await;
         let verdict = match said.as_deref().map(str::trim_end) {
             Some("ready") => Ok(()),
@@ -276,19 +279,6 @@ impl Spawner {
         // Waited for as long as we are its parent, so that no zombie stays.
         tokio::spawn(async move { child.wait().await });
         verdict
-    }
-
-    /// A program that calls `select()` breaks above the usual limit: ours is not for others.
-    fn restore_descriptors(&self, child: &Child) {
-        let pid = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(err) = prlimit(Some(pid), Resource::Nofile, self.descriptors)
-        {
-            tracing::debug!(%err, "a worker keeps the raised limit of open descriptors");
-        }
     }
 }
 

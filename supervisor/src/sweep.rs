@@ -11,8 +11,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+    net::{SocketAddrUnix, connect},
 };
+
+use crate::platform;
 
 /// How old a socket must be: a process may have bound it and not listen yet.
 const AGE: Duration = Duration::from_secs(60);
@@ -59,8 +61,7 @@ fn remove_if_left(entry: &DirEntry) -> io::Result<bool> {
 
 /// Whether a connection is not refused. One that would have to wait means a listener as well.
 fn is_listened_on(path: &Path) -> io::Result<bool> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = platform::unwaiting()?;
     Ok(!matches!(
         connect(&socket, &SocketAddrUnix::new(path)?),
         Err(Errno::CONNREFUSED)

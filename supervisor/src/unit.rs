@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::spawn::READY_LIMIT;
+use crate::{platform, spawn::READY_LIMIT};
 
 /// How long a worker may take to be heard of for the first time; longer, and systemd is lost.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -66,16 +66,8 @@ fn properties() -> Vec<String> {
         "RestartPreventExitStatus=1 2 {NOT_STARTED} 200 203 219"
     ));
     // Kernels inherit it, as they would from a worker that is our child.
-    all.extend(umask().map(|umask| format!("UMask={umask}")));
+    all.extend(platform::umask().map(|umask| format!("UMask={umask}")));
     all
-}
-
-fn umask() -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))?;
-    Some(line.trim().to_owned())
 }
 
 /// The name of a session's `nth` unit.

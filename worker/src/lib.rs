@@ -10,6 +10,7 @@ mod feed;
 pub mod fold;
 pub mod journal;
 pub mod kernel;
+mod platform;
 mod project;
 pub mod python;
 mod run;

@@ -8,6 +8,7 @@ use tithon_ipc::{
     control::{Reply, Request},
     files::{KernelRecord, WorkerRecord},
     lock::Lock,
+    platform::process::runs,
 };
 use tokio::time::{Instant, sleep};
 
@@ -140,11 +141,6 @@ async fn supervisor(link: &Link, file: (u64, u64)) -> Result<String, CliError> {
         Some(pid) => format!("replaced    the supervisor (pid {pid}) by another{successor}"),
         None => format!("started     a supervisor{successor}"),
     })
-}
-
-/// Whether a process runs this very file; one that has ended runs none.
-pub(crate) fn runs(pid: i32, file: (u64, u64)) -> bool {
-    fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|exe| (exe.dev(), exe.ino()) == file)
 }
 
 /// What of a status says whether a worker has something to do.

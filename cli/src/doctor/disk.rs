@@ -1,46 +1,27 @@
-//! The file system of the home: of which kind, how full, and whether the clock goes with its files.
+//! The file system of the home: of which kind, how full, and what of it is used no more.
 
 use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
-use rustix::fs::{statfs, statvfs};
+use rustix::fs::statvfs;
 use tithon_ipc::paths::Home;
 
 use super::{Finding, Severity};
-use crate::render::units;
-
-/// File systems on which locks, memory maps or renames do not mean what they mean on a disk: magic
-/// numbers of statfs(2).
-const NETWORKED: [(u64, &str); 10] = [
-    (0x6969, "NFS"),
-    (0x0BD0_0BD0, "Lustre"),
-    (0xFF53_4D42, "CIFS"),
-    (0xFE53_4D42, "SMB"),
-    (0x517B, "SMB"),
-    (0x1983_0326, "BeeGFS"),
-    (0x4750_4653, "GPFS"),
-    (0x5346_414F, "AFS"),
-    (0x00C3_6400, "Ceph"),
-    (0x0102_1997, "9p"),
-];
+use crate::{platform::networked, render::units};
 
 /// Below this much free space journals soon cannot grow; bytes.
 const LITTLE: u64 = 1 << 30;
 /// Below this much they cannot now.
 const NONE: u64 = 64 << 20;
-/// Clocks of machines that share a disk differ by less.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
-
 pub(super) fn all(home: &Home) -> Vec<Finding> {
     // A home that is not there yet will be on the file system of what is.
     let Some(place) = home.root().ancestors().find(|path| path.exists()) else {
         return Vec::new();
     };
-    [kind(place), space(place), Some(clock(home)), unused(home)]
+    [kind(place), space(place), unused(home)]
         .into_iter()
         .flatten()
         .collect()
@@ -48,22 +29,16 @@ pub(super) fn all(home: &Home) -> Vec<Finding> {
 
 fn kind(place: &Path) -> Option<Finding> {
     const CHECK: &str = "filesystem";
-    // Of any width and sign by architecture; the number itself is 32 bits.
-    #[expect(
-        clippy::cast_sign_loss,
-        reason = "the field's type differs by architecture"
-    )]
-    let magic = statfs(place).ok()?.f_type as u64 & 0xFFFF_FFFF;
-    Some(judged(CHECK, magic, place))
+    Some(judged(CHECK, networked(place).ok()?.as_deref(), place))
 }
 
-fn judged(check: &'static str, magic: u64, place: &Path) -> Finding {
-    match NETWORKED.iter().find(|(number, _)| *number == magic) {
+fn judged(check: &'static str, networked: Option<&str>, place: &Path) -> Finding {
+    match networked {
         None => Finding::ok(
             check,
             format!("{} is on a local file system", place.display()),
         ),
-        Some((_, name)) => Finding::bad(
+        Some(name) => Finding::bad(
             check,
             Severity::Error,
             format!(
@@ -94,45 +69,6 @@ fn space(place: &Path) -> Option<Finding> {
         NONE..LITTLE => Finding::bad(CHECK, Severity::Warning, shown, hint),
         _ => Finding::ok(CHECK, shown),
     })
-}
-
-/// Ages and retention are reckoned by the clock; a clock that was set back makes them wrong.
-fn clock(home: &Home) -> Finding {
-    const CHECK: &str = "clock";
-    let mut files: Vec<PathBuf> = vec![home.log(), home.pid_file()];
-    files.extend(
-        tithon_supervisor::directories(&home.sessions())
-            .into_iter()
-            .flat_map(|dir| {
-                ["worker.log", "journal.db", "journal.db-wal"].map(|name| dir.join(name))
-            }),
-    );
-    let now = SystemTime::now();
-    let ahead = files
-        .iter()
-        .filter_map(|path| {
-            fs::metadata(path)
-                .ok()?
-                .modified()
-                .ok()?
-                .duration_since(now)
-                .ok()
-        })
-        .max()
-        .unwrap_or_default();
-    if ahead > CLOCK_TOLERANCE {
-        Finding::bad(
-            CHECK,
-            Severity::Warning,
-            format!(
-                "files were written {} from now: the clock was set back",
-                units::span(ahead.as_secs_f64())
-            ),
-            "let a time service set the clock: timedatectl set-ntp true",
-        )
-    } else {
-        Finding::ok(CHECK, "no file was written in the future")
-    }
 }
 
 /// Environments that were lent to kernels and that no session's kernel was last started with.
@@ -197,10 +133,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_told_by_their_numbers() {
+    fn a_network_file_system_is_an_error() {
         let place = Path::new("/h");
-        assert_eq!(judged("x", 0x6969, place).severity, Severity::Error);
-        assert_eq!(judged("x", 0xEF53, place).severity, Severity::Ok, "ext4");
+        assert_eq!(judged("x", Some("NFS"), place).severity, Severity::Error);
+        assert_eq!(judged("x", None, place).severity, Severity::Ok);
         assert!(kind(Path::new("/proc")).is_some());
     }
 
@@ -223,19 +159,5 @@ mod tests {
         let launch = serde_json::json!({"launch": {"env": {"X": env.join("site")}}});
         fs::write(session.join("launch.json"), launch.to_string()).unwrap();
         assert_eq!(unused(&home).unwrap().severity, Severity::Ok);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_shows_in_the_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path().join("h"));
-        home.prepare().unwrap();
-        let log = fs::File::create(home.log()).unwrap();
-        assert_eq!(clock(&home).severity, Severity::Ok);
-        log.set_modified(SystemTime::now() + Duration::from_secs(7200))
-            .unwrap();
-        let found = clock(&home);
-        assert_eq!(found.severity, Severity::Warning);
-        assert!(found.message.contains("1h59m"), "{}", found.message);
     }
 }

@@ -1,6 +1,7 @@
 //! What `tithon doctor` looks at, one file per subject. Looks only: nothing is mended, started or
 //! signalled by it.
 
+mod clock;
 mod disk;
 mod host;
 mod places;
@@ -68,6 +69,7 @@ pub(crate) async fn examine(home: &Home) -> Vec<Finding> {
     let systemd = Systemd::find().await;
     let mut findings = places::all(home);
     findings.extend(disk::all(home));
+    findings.push(clock::examine(home));
     findings.extend(host::all(home, systemd.as_ref()).await);
     findings.extend(processes::all(home));
     findings

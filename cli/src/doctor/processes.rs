@@ -10,11 +10,12 @@ use tithon_ipc::{
     files::{WorkerRecord, worker_lock},
     lock::Lock,
     paths::Home,
+    platform::process::runs,
 };
 use tithon_supervisor::orphans::{Orphan, Why};
 
 use super::{Finding, Severity};
-use crate::{commands::upgrade::runs, service::systemd::announced, start::program};
+use crate::{service::systemd::announced, start::program};
 
 pub(super) fn all(home: &Home) -> Vec<Finding> {
     let directories = tithon_supervisor::directories(&home.sessions());

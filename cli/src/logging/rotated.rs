@@ -97,8 +97,8 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Device and inode.
 fn identity(file: impl std::os::fd::AsFd) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(file)?;
-    Ok((stat.st_dev, stat.st_ino))
+    let found = File::from(file.as_fd().try_clone_to_owned()?).metadata()?;
+    Ok((found.dev(), found.ino()))
 }
 
 #[cfg(test)]

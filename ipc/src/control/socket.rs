@@ -8,10 +8,12 @@ use std::{
 };
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, recvmsg,
+    sendmsg,
 };
 use tokio::{io::Interest, net::UnixStream};
+
+use crate::platform::sockets;
 
 /// Descriptors one `recvmsg` may bring; a frame carries at most one.
 const FDS_MAX: usize = 4;
@@ -26,6 +28,7 @@ pub struct FdStream {
 impl FdStream {
     /// Sends and receives on a stream.
     pub fn new(stream: UnixStream) -> Self {
+        sockets::prepare(&stream);
         Self {
             stream,
             fds: VecDeque::new(),
@@ -53,12 +56,11 @@ impl FdStream {
                     if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
                         return Err(io::ErrorKind::InvalidInput.into());
                     }
-                    let flags = SendFlags::NOSIGNAL;
                     Ok(sendmsg(
                         self.stream.as_fd(),
                         &[IoSlice::new(bytes)],
                         &mut beside,
-                        flags,
+                        sockets::SEND,
                     )?)
                 })
                 .await?;
@@ -82,16 +84,17 @@ impl FdStream {
                     let mut space =
                         [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
                     let mut beside = RecvAncillaryBuffer::new(&mut space);
-                    let flags = RecvFlags::CMSG_CLOEXEC;
                     let message = recvmsg(
                         stream.as_fd(),
                         &mut [IoSliceMut::new(rest)],
                         &mut beside,
-                        flags,
+                        sockets::RECEIVE,
                     )?;
                     for part in beside.drain() {
                         if let RecvAncillaryMessage::ScmRights(more) = part {
-                            fds.extend(more);
+                            let came: Vec<_> = more.collect();
+                            sockets::keep(&came);
+                            fds.extend(came);
                         }
                     }
                     Ok(message.bytes)

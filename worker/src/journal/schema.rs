@@ -10,6 +10,7 @@ use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Durat
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{JournalError, migrate};
+use crate::platform::FULL_FSYNC;
 
 /// `PRAGMA user_version`; 0 is the Python program's layout, which lacks our columns.
 const LAYOUT: i64 = 1;
@@ -108,6 +109,9 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    if FULL_FSYNC {
+        connection.pragma_update(None, "fullfsync", true)?;
+    }
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);

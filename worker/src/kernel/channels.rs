@@ -1,22 +1,21 @@
 //! The kernel's zmq channels, driven by a thread of their own.
 //!
 //! libzmq's sockets are neither async nor shareable, and its descriptor is edge-triggered: one
-//! missed read of it is a hang. A thread that polls the sockets and an eventfd has no such edges,
+//! missed read of it is a hang. A thread that polls the sockets and an alarm has no such edges,
 //! and what arrives waits in our memory rather than behind zmq's high-water marks. The thread does
 //! nothing but receive and send, so that no work of ours makes the kernel drop messages (I10).
 
 use std::{
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd},
     sync::{Arc, mpsc},
     thread,
 };
 
 use bytes::Bytes;
-use rustix::event::{EventfdFlags, eventfd};
 use tithon_ipc::jupyter::{ConnectionFile, Message};
 use tokio::sync::mpsc as tokio_mpsc;
 
-use crate::journal::Channel;
+use crate::{journal::Channel, platform::Alarm};
 
 /// libzmq's own calls are shallow.
 const STACK: usize = 128 << 10;
@@ -48,7 +47,7 @@ enum Request {
 #[derive(Debug)]
 pub struct Channels {
     requests: mpsc::Sender<Request>,
-    wake: Arc<OwnedFd>,
+    alarm: Arc<Alarm>,
 }
 
 /// What the kernel sent: the channel and the frames as they came.
@@ -74,10 +73,7 @@ impl Channels {
             dealer(Channel::Control, connection.control_port)?,
             dealer(Channel::Stdin, connection.stdin_port)?,
         ];
-        let wake = Arc::new(
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                .map_err(std::io::Error::from)?,
-        );
+        let alarm = Arc::new(Alarm::new()?);
         // Unbounded both ways: requests are few, and a message that came must not be dropped.
         let (sender, requests) = mpsc::channel();
         let (messages, incoming) = tokio_mpsc::unbounded_channel();
@@ -87,7 +83,7 @@ impl Channels {
             sockets,
             requests,
             messages,
-            wake: Arc::clone(&wake),
+            alarm: Arc::clone(&alarm),
         };
         thread::Builder::new()
             .name("zmq".to_owned())
@@ -96,7 +92,7 @@ impl Channels {
         Ok((
             Self {
                 requests: sender,
-                wake,
+                alarm,
             },
             incoming,
         ))
@@ -117,12 +113,7 @@ impl Channels {
         if self.requests.send(request).is_err() {
             tracing::error!("the channels' thread ended");
         }
-        self.wake();
-    }
-
-    fn wake(&self) {
-        // Full means the thread has been woken often enough already.
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
+        self.alarm.ring();
     }
 }
 
@@ -130,7 +121,7 @@ impl Drop for Channels {
     fn drop(&mut self) {
         let (closed, _) = mpsc::channel();
         self.requests = closed;
-        self.wake();
+        self.alarm.ring();
     }
 }
 
@@ -140,7 +131,7 @@ struct Poller {
     sockets: Vec<(Channel, zmq::Socket)>,
     requests: mpsc::Receiver<Request>,
     messages: tokio_mpsc::UnboundedSender<Incoming>,
-    wake: Arc<OwnedFd>,
+    alarm: Arc<Alarm>,
 }
 
 impl Poller {
@@ -151,7 +142,10 @@ impl Poller {
                 .iter()
                 .map(|(_, socket)| socket.as_poll_item(zmq::POLLIN))
                 .collect();
-            items.push(zmq::PollItem::from_fd(self.wake.as_raw_fd(), zmq::POLLIN));
+            items.push(zmq::PollItem::from_fd(
+                self.alarm.as_fd().as_raw_fd(),
+                zmq::POLLIN,
+            ));
             match zmq::poll(&mut items, -1) {
                 Ok(_) | Err(zmq::Error::EINTR) => {}
                 Err(err) => {
@@ -160,7 +154,7 @@ impl Poller {
             }
             let readable: Vec<bool> = items.iter().map(zmq::PollItem::is_readable).collect();
             if readable.last() == Some(&true) {
-                rustix::io::read(&self.wake, &mut [0; 8]).ok();
+                self.alarm.heard();
                 if !self.serve_requests() {
                     return;
                 }

@@ -1,8 +1,10 @@
 //! Which processes belong to a kernel, and what they use.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use tithon_ipc::{files::CheckpointRecord, marks::Marked, process::ProcessHandle};
+use tithon_ipc::{
+    files::CheckpointRecord, marks::Marked, platform::process as system, process::ProcessHandle,
+};
 
 /// Deeper trees than this are cut: a fork bomb must not hang a status.
 const TREE_MAX: usize = 4096;
@@ -24,49 +26,11 @@ pub fn usage(pid: i32) -> Usage {
     while at < tree.len() && tree.len() < TREE_MAX {
         let pid = tree[at];
         at += 1;
-        tree.extend(children(pid));
-        total.memory_bytes += resident(pid).unwrap_or(0);
-        total.cpu_seconds += cpu_seconds(pid).unwrap_or(0.0);
+        tree.extend(system::children(pid));
+        total.memory_bytes += system::resident(pid).unwrap_or(0);
+        total.cpu_seconds += system::cpu_seconds(pid).unwrap_or(0.0);
     }
     total
-}
-
-fn children(pid: i32) -> Vec<i32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    threads
-        .flatten()
-        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|pids| {
-            pids.split_ascii_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-fn resident(pid: i32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a count of clock ticks, shown with one decimal"
-)]
-fn cpu_seconds(pid: i32) -> Option<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    // utime, stime, cutime, cstime: fields 14 to 17, counted from the one after the name.
-    let ticks: u64 = after_name
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(4)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Every living process of ours, workers and checkpoints apart, whose environment carries the

@@ -14,8 +14,9 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
 use tithon_ipc::logs;
+
+use crate::platform;
 
 /// Holes begin and end with blocks; no file system has larger ones.
 const BLOCK: u64 = 64 << 10;
@@ -94,12 +95,11 @@ impl KernelLog {
         if old == 0 {
             return;
         }
-        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let punched = OpenOptions::new()
             .write(true)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&self.path)
-            .and_then(|file| Ok(fallocate(file, punch, 0, old)?));
+            .and_then(|file| platform::give_back(&file, old));
         if let Err(err) = punched {
             // NFS, for one. A restart of the kernel begins a new file.
             self.is_bounded = false;

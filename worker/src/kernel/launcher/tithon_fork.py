@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import stat
+import sys
 import warnings
 
 _PR_SET_NAME = 15
@@ -17,7 +18,7 @@ def fork():
 
 
 def open_descriptors():
-    return [int(fd) for fd in os.listdir("/proc/self/fd")]
+    return [int(fd) for fd in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")]
 
 
 def own_offsets():

@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 
+# Elsewhere nobody tells what a process has open or which threads are native, so nothing is forked.
+_LINUX = sys.platform == "linux"
 # Libraries whose threads, once they run, are gone in a copy without the library knowing.
 _NEVER = {
     "polars": "polars (its thread pool does not survive a fork)",
@@ -62,6 +64,8 @@ class Surroundings:
 
     def obstacle_in_process(self):
         """The same of a process that is no kernel."""
+        if not _LINUX:
+            return "checkpoints need Linux (replay instead)"
         for module, words in _NEVER.items():
             if module in sys.modules:
                 return words
@@ -116,7 +120,7 @@ def _default_loop_class():
 
 def _tasks():
     tasks = {}
-    for task in os.listdir("/proc/self/task"):
+    for task in os.listdir("/proc/self/task") if _LINUX else ():
         try:
             with open(f"/proc/self/task/{task}/comm") as comm:
                 tasks[int(task)] = comm.read().strip()
@@ -126,7 +130,7 @@ def _tasks():
 
 
 def _descriptors():
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in os.listdir("/proc/self/fd") if _LINUX else ():
         try:
             yield int(fd), os.readlink(f"/proc/self/fd/{fd}")
         except OSError:  # the one that lists them

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-use crate::process::start_time;
+use super::process::start_in;
 
 /// `struct pidfd_info` of `linux/pidfd.h`, as far as its first version goes.
 #[repr(C)]
@@ -29,7 +29,7 @@ const INFO_EXIT: u64 = 1 << 3;
 pub(crate) fn of_zombie(pid: i32, started: u64) -> Option<ExitStatus> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
-    let zombie = start_time(&stat) == Some(started) && after_name.trim_start().starts_with('Z');
+    let zombie = start_in(&stat) == Some(started) && after_name.trim_start().starts_with('Z');
     let code = after_name.split_ascii_whitespace().last()?.parse().ok()?;
     zombie.then(|| ExitStatus::from_raw(code))
 }
