@@ -10,6 +10,11 @@ mod harness;
 
 use std::path::Path;
 
+use tithon_ipc::{
+    files::{Meta, worker_lock},
+    lock::Lock,
+};
+
 use self::harness::Home;
 
 /// What a command that must succeed prints.
@@ -210,6 +215,26 @@ fn a_stopped_session_is_renamed_with_its_history() {
         taken.stderr.contains("a session 'thesis' already"),
         "{taken:?}"
     );
+}
+
+/// A rename whose process was killed behind the move is completed when it is asked for again, but not
+/// below a worker that serves the new name by now.
+#[test]
+fn a_half_done_rename_is_completed_unless_somebody_moved_in() {
+    let home = Home::empty();
+    told(&home, &["run", "--session", "lab", "-c", "print(42)"]);
+    told(&home, &["kill", "--session", "lab"]);
+    std::fs::rename(home.session("lab"), home.session("thesis")).unwrap();
+    let lock = worker_lock(&home.session("thesis"));
+    let lock = Lock::try_acquire(&lock).unwrap().unwrap();
+    let refused = home.tithon(&["rename", "lab", "thesis"]);
+    assert!(refused.stderr.contains("its worker runs"), "{refused:?}");
+    let name = || Meta::read(&home.session("thesis")).unwrap().session_id;
+    assert_eq!(name(), "lab");
+    drop(lock);
+    told(&home, &["rename", "lab", "thesis"]);
+    assert_eq!(name(), "thesis");
+    assert!(told(&home, &["log", "--session", "thesis"]).contains("42\n"));
 }
 
 fn entries(dir: &Path) -> usize {

@@ -221,6 +221,11 @@ fn the_journal_has_supervisor_and_workers_with_their_session() {
          # Once each, though standard error leads to the journal as well.
          [ $(grep -c 'a worker serves' said.txt) = 1 ]
          [ $(journalctl --user TITHON_SESSION='my lab' -o cat | wc -l) -ge 2 ]
+         # The unit that the worker is has its words as well, and nobody else's.
+         unit=$(systemctl --user list-units --plain --no-legend 'tithon-k-*' | cut -d' ' -f1)
+         journalctl --user -u \"$unit\" -o cat >unit.txt
+         grep -q 'started a kernel' unit.txt
+         ! grep -q 'a worker serves' unit.txt
          journalctl --user TITHON_SESSION='my lab' -o json | grep -q TITHON_LOGGER
          tithon logs --session 'my lab' | grep -q 'worker my lab: INFO started a kernel'",
     );

@@ -134,6 +134,8 @@ fn nothing_that_happens_to_the_supervisor_reaches_a_running_cell() {
          systemctl --user restart tithon.service
          tithon run -c pass
          systemctl --user reload tithon.service
+         systemctl --user stop tithon.service
+         tithon run -c pass
          systemctl --user stop tithon.socket tithon.service
          systemctl --user start tithon.socket
          tithon run -c pass

@@ -36,22 +36,28 @@ impl Stopped {
     pub(crate) async fn take(link: &Link, session: &str) -> Result<Self, CliError> {
         let entry = history::entry(link, session).await?;
         let dir = directory(&link.home().sessions(), session, entry.workdir.as_deref())?;
-        let in_use = |why| CliError::InUse {
-            session: session.to_owned(),
-            why,
-        };
-        if kernel_lives(&dir) {
-            return Err(in_use("its kernel runs"));
-        }
-        if checkpoints_live(&dir) {
-            // They hold the session's name in their sockets, and its variables.
-            return Err(in_use("its checkpoints are there"));
-        }
-        let lock = owned(&dir)
-            .await?
-            .ok_or_else(|| in_use("its worker runs"))?;
+        let lock = hold(&dir, session).await?;
         Ok(Self { dir, lock })
     }
+}
+
+/// Takes hold of the directory of a session that nothing runs in.
+///
+/// # Errors
+/// When it is in use.
+pub(crate) async fn hold(dir: &Path, session: &str) -> Result<Lock, CliError> {
+    let in_use = |why| CliError::InUse {
+        session: session.to_owned(),
+        why,
+    };
+    if kernel_lives(dir) {
+        return Err(in_use("its kernel runs"));
+    }
+    if checkpoints_live(dir) {
+        // They hold the session's name in their sockets, and its variables.
+        return Err(in_use("its checkpoints are there"));
+    }
+    owned(dir).await?.ok_or_else(|| in_use("its worker runs"))
 }
 
 /// The worker's lock; a worker that only showed the history is just leaving.

@@ -4,11 +4,13 @@
 //! may be lost or torn, and whoever reads them makes nothing of it.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -87,6 +89,38 @@ fn replace(
         drop(fs::remove_file(&temporary));
     }
     written
+}
+
+/// How old a file must be that nobody is taken to be writing any more.
+const UNFINISHED_AFTER: Duration = Duration::from_secs(3600);
+
+/// Removes from a directory what [`write_atomic`], or a link renamed in the same manner, left when its
+/// process was killed before the rename; returns how many files that were. Younger ones than an hour are
+/// left to whoever may be writing them, whatever host it is on.
+pub fn sweep_unfinished(dir: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter(|entry| is_unfinished(&entry.file_name()))
+        .filter(|entry| {
+            // Of a link itself, not of what it leads to.
+            entry.metadata().is_ok_and(|found| {
+                let age = found.modified().ok().and_then(|at| at.elapsed().ok());
+                !found.is_dir() && age.is_some_and(|age| age >= UNFINISHED_AFTER)
+            })
+        })
+        .filter(|entry| fs::remove_file(entry.path()).is_ok())
+        .count()
+}
+
+/// A name, a process id, perhaps a count, and `tmp`.
+fn is_unfinished(name: &OsStr) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.to_str()
+        .and_then(|name| name.strip_suffix(".tmp")?.rsplit_once('.'))
+        .is_some_and(|(name, writer)| !name.is_empty() && writer.splitn(2, '-').all(is_number))
 }
 
 /// Writes a value as JSON with [`write_atomic`].
@@ -286,5 +320,44 @@ impl KernelRecord {
     /// Those of [`write_json_durable`].
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         write_json_durable(&dir.join("kernel.process.json"), self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_killed_writers_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, hours: u64| {
+            let path = dir.path().join(name);
+            fs::write(&path, "{").unwrap();
+            let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(then).unwrap();
+        };
+        for left in ["meta.json.4711-0.tmp", "program.99.tmp"] {
+            make(left, 2);
+        }
+        let kept = [
+            "meta.json",
+            "meta.json.tmp",
+            "notes.tmp",
+            ".4711-0.tmp",
+            "a.1-x.tmp",
+            "a.-1.tmp",
+        ];
+        for other in kept {
+            make(other, 2);
+        }
+        make("meta.json.4711-1.tmp", 0);
+        fs::create_dir(dir.path().join("d.1-1.tmp")).unwrap();
+
+        assert_eq!(sweep_unfinished(dir.path()), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), kept.len() + 2);
+        assert_eq!(sweep_unfinished(Path::new("/there/is/none")), 0);
     }
 }

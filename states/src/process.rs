@@ -18,6 +18,7 @@ use rustix::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tithon_ipc::{
     control::FdStream,
+    platform::sockets,
     process::{ProcessHandle, ProcessIdentity, WatchedProcess},
 };
 use tokio::{
@@ -144,7 +145,7 @@ impl Process {
         if !fds.is_empty() {
             beside.push(SendAncillaryMessage::ScmRights(fds));
         }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let flags = sockets::SEND | SendFlags::DONTWAIT;
         let data = [io::IoSlice::new(&bytes)];
         match sendmsg(&self.channel, &data, &mut beside, flags)? {
             5 => Ok(()),
@@ -214,8 +215,8 @@ struct Hello {
 }
 
 fn pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
+    let (reader, writer) = io::pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(reader.into())?, writer.into()))
 }
 
 /// A copy of a state, in which something runs. It ends when this is dropped.

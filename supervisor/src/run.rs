@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tithon_ipc::{control::Request, paths::Home};
+use tithon_ipc::{control::Request, files::sweep_unfinished, paths::Home};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -73,6 +73,9 @@ pub fn run(home: Home, options: Options) -> Result<(), SupervisorError> {
     home.prepare()?;
     let claim = Claim::stake(&home)?;
     sweep(home.run());
+    for dir in [home.root(), home.run()] {
+        sweep_unfinished(dir);
+    }
     runtime::Builder::new_current_thread()
         .enable_all()
         .build()

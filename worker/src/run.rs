@@ -15,7 +15,7 @@ use std::{
 use rustix::{fs::Mode, process::umask};
 use sd_notify::NotifyState;
 use tithon_ipc::{
-    files::{Meta, WorkerRecord, sync_names, worker_lock, worker_said},
+    files::{Meta, WorkerRecord, sweep_unfinished, sync_names, worker_lock, worker_said},
     ids::SessionId,
     lock::Lock,
     paths::Home,
@@ -163,6 +163,13 @@ fn start(
     reporter: Reporter,
 ) -> Result<Worker, StartError> {
     let lock = take_lock(&dir)?;
+    let unfinished = sweep_unfinished(&dir);
+    if unfinished > 0 {
+        tracing::info!(
+            unfinished,
+            "removed files that somebody was killed while writing"
+        );
+    }
     let meta = Meta::read(&dir).map_err(|err| StartError::Meta(err.to_string()))?;
     let id = SessionId::parse(&meta.session_id).map_err(|err| StartError::Meta(err.to_string()))?;
     let (journal, loaded, events) =

@@ -10,12 +10,16 @@ use clap::Args;
 use tithon_ipc::{
     files::Meta,
     ids::{SessionId, quoted},
-    lock::Lock,
     naming::session_dir,
 };
 
 use crate::{
-    arguments::session, error::CliError, exit::Exit, link::Link, render::words, stopped::Stopped,
+    arguments::session,
+    error::CliError,
+    exit::Exit,
+    link::Link,
+    render::words,
+    stopped::{self, Stopped},
 };
 
 const EXAMPLES: &str = "\
@@ -59,7 +63,8 @@ pub(crate) async fn run(args: &RenameArgs, link: &Link) -> Result<Exit, CliError
     let id = SessionId::parse(&args.name).map_err(|err| CliError::Usage(err.to_string()))?;
     let target = session_dir(&link.home().sessions(), &id, None);
     if is_half_renamed(&target, &args.session) {
-        let _lock = Lock::try_acquire(&target.join("worker.lock")).map_err(failed)?;
+        // Whoever asked for the new name meanwhile has a worker in it, which must not be written under.
+        let _lock = stopped::hold(&target, &args.name).await?;
         finish(&target, &id).map_err(failed)?;
     } else {
         if target.exists() {

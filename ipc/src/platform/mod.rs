@@ -6,16 +6,16 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::process;
+pub(crate) use linux::hold;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{hold, sockets};
+pub use linux::{process, sockets};
 
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]
-pub use macos::process;
+pub(crate) use macos::hold;
 #[cfg(target_os = "macos")]
-pub(crate) use macos::{hold, sockets};
+pub use macos::{process, sockets};
 
 #[cfg(any(target_os = "macos", test))]
 mod procargs;

@@ -3,4 +3,4 @@
 mod exit_info;
 pub(crate) mod hold;
 pub mod process;
-pub(crate) mod sockets;
+pub mod sockets;

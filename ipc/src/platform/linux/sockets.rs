@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{RecvFlags, SendFlags};
 
 /// Bytes of a path that `sun_path` can hold beside its terminating NUL.
-pub(crate) const SUN_PATH_MAX: usize = 107;
+pub const SUN_PATH_MAX: usize = 107;
 /// Without a SIGPIPE.
-pub(crate) const SEND: SendFlags = SendFlags::NOSIGNAL;
+pub const SEND: SendFlags = SendFlags::NOSIGNAL;
 /// Close-on-exec from the first moment.
-pub(crate) const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+pub const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 
 /// Prepares a socket to be sent to; nothing to do.
-pub(crate) fn prepare(_socket: impl AsFd) {}
+pub fn prepare(_socket: impl AsFd) {}
 
 /// Keeps descriptors that just came from programs that are started; nothing to do.
-pub(crate) fn keep(_came: &[OwnedFd]) {}
+pub fn keep(_came: &[OwnedFd]) {}

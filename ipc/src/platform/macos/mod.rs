@@ -2,5 +2,5 @@
 
 pub(crate) mod hold;
 pub mod process;
-pub(crate) mod sockets;
+pub mod sockets;
 mod sysctl;

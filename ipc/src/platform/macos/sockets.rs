@@ -9,20 +9,20 @@ use rustix::{
 };
 
 /// Bytes of a path that `sun_path` can hold beside its terminating NUL.
-pub(crate) const SUN_PATH_MAX: usize = 103;
+pub const SUN_PATH_MAX: usize = 103;
 /// There is no flag against SIGPIPE: the socket has an option ([`prepare`]).
-pub(crate) const SEND: SendFlags = SendFlags::empty();
+pub const SEND: SendFlags = SendFlags::empty();
 /// There is no flag for close-on-exec: what came is marked afterwards ([`keep`]).
-pub(crate) const RECEIVE: RecvFlags = RecvFlags::empty();
+pub const RECEIVE: RecvFlags = RecvFlags::empty();
 
 /// Prepares a socket to be sent to.
-pub(crate) fn prepare(socket: impl AsFd) {
+pub fn prepare(socket: impl AsFd) {
     set_socket_nosigpipe(socket, true).ok();
 }
 
 /// Keeps descriptors that just came from programs that are started. One that is forked and executed by
 /// another thread in between has them nevertheless.
-pub(crate) fn keep(came: &[OwnedFd]) {
+pub fn keep(came: &[OwnedFd]) {
     for descriptor in came {
         fcntl_setfd(descriptor, FdFlags::CLOEXEC).ok();
     }
