@@ -327,6 +327,33 @@ subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", 
     ));
 }
 
+/// The kernel is forked in the first session's group: it is to be in its own, and nothing that happens to
+/// the first's unit may reach it.
+#[test]
+fn the_kernel_of_a_branch_moves_into_its_own_unit() {
+    let Some(rig) = Rig::boot("a_branch_moves") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}{INSTALLED}
+         tithon run --session a -c 'x = 1'
+         tithon branch b --session a
+         first=$(unit_of a); second=$(unit_of b)
+         [ -n \"$second\" ]; [ $first != $second ]
+         kernel=$(cat .tithon/sessions/b-*/kernel.pid)
+         until_true \"grep -qx $kernel $(group_of $second)/k/cgroup.procs\"
+         [ -z \"$(cat $(group_of $first)/b*/cgroup.procs)\" ]
+         tithon kill --session a
+         [ $(tithon run --session b -c 'x') = 1 ]
+         kill -9 $(main_of $second)
+         [ $(tithon run --session b -c 'x') = 1 ]
+         [ $kernel = $(cat .tithon/sessions/b-*/kernel.pid) ]
+         tithon try --session b -c 'open(\"group\", \"w\").write(open(\"/proc/self/cgroup\").read())' >/dev/null
+         grep -q \"$second/c[0-9]*$\" group
+         ! ls -d $(group_of $second)/c[0-9]*"
+    ));
+}
+
 #[test]
 fn a_limit_that_would_not_hold_is_refused() {
     let Some(rig) = Rig::boot("a_limit") else {
