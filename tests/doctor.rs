@@ -1,6 +1,6 @@
 //! `tithon doctor` with the conditions that it is there for made real, one at a time.
 //!
-//! What takes a service manager is in `service.rs`; what takes a network file system is a unit.
+//! What takes a service manager is in `service/`; what takes a network file system is a unit.
 
 #![expect(
     clippy::unwrap_used,
