@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -23,7 +22,7 @@ use super::{
     Ending, Session,
     copies::CopyEvent,
     death::Remains,
-    inherited,
+    endpoints, inherited,
     kernel::{Capture, Kernel, KernelSlot, Origin},
     restore::Waking,
     spool::Spool,
@@ -42,11 +41,6 @@ use crate::{
     standing::limit_memory,
 };
 
-/// The "ports" of a kernel's `ipc://` endpoints: what follows the dash in their sockets' names.
-const PORTS: [u16; 5] = [1, 2, 3, 4, 5];
-/// In a kernel's environment: `tcp` for one that knows nothing else. Any user of the machine can read what it
-/// publishes then, though not send it anything: messages are signed. A Python kernel never needs it.
-const TRANSPORT: &str = "TITHON_KERNEL_TRANSPORT";
 /// How much of `kernel.log` an error quotes.
 const LAST_WORDS: usize = 2000;
 
@@ -269,7 +263,7 @@ impl Session {
 
     /// Removes the sockets that a kernel left behind.
     pub(super) fn remove_endpoints(&self) {
-        remove_endpoints_at(&self.place.home.kernel_endpoint(&self.place.key));
+        endpoints::remove(&self.place.home.kernel_endpoint(&self.place.key));
     }
 
     /// Where a kernel that is about to start is to be read.
@@ -313,20 +307,6 @@ impl Session {
     /// The routing id on the kernel's sockets, the same for every worker of the session.
     pub(super) fn identity(&self) -> String {
         format!("tithon-{}", self.place.key)
-    }
-
-    fn new_connection(
-        &self,
-        launch: &Launch,
-        env: &BTreeMap<String, String>,
-    ) -> io::Result<ConnectionFile> {
-        let wish = launch.env.get(TRANSPORT).or(env.get(TRANSPORT));
-        if wish.is_some_and(|wish| wish == "tcp") && !launch.under_launcher() {
-            let ip = Ipv4Addr::LOCALHOST.to_string();
-            return connection("tcp", ip, free_ports()?, &launch.kernel_name);
-        }
-        let endpoint = self.place.home.kernel_endpoint(&self.place.key);
-        ipc_connection(&endpoint, &launch.kernel_name)
     }
 
     /// Takes over the kernel that an earlier worker left, if it lives; ends its cells if it does not.
@@ -449,63 +429,6 @@ impl Session {
         self.ending = Some(Ending::Unused);
         self.last_touch = Instant::now();
     }
-}
-
-/// How a kernel is reached whose sockets begin with a path; with a key of its own.
-pub(super) fn ipc_connection(endpoint: &Path, kernel_name: &str) -> io::Result<ConnectionFile> {
-    let ip = endpoint.to_string_lossy().into_owned();
-    connection("ipc", ip, PORTS, kernel_name)
-}
-
-fn connection(
-    transport: &str,
-    ip: String,
-    ports: [u16; 5],
-    kernel_name: &str,
-) -> io::Result<ConnectionFile> {
-    let mut key = [0; 32];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| io::Read::read_exact(&mut random, &mut key))?;
-    let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
-    Ok(ConnectionFile {
-        transport: transport.to_owned(),
-        ip,
-        shell_port,
-        iopub_port,
-        stdin_port,
-        control_port,
-        hb_port,
-        signature_scheme: "hmac-sha256".to_owned(),
-        key: tithon_ipc::ids::hex(&key),
-        kernel_name: kernel_name.to_owned(),
-    })
-}
-
-/// Removes the sockets that a kernel left whose sockets begin with a path.
-pub(super) fn remove_endpoints_at(endpoint: &Path) {
-    // The launcher has one more beside iopub's, for what forked children say.
-    let of_children = format!("{}f", PORTS[1]);
-    for port in PORTS
-        .map(|port| port.to_string())
-        .iter()
-        .chain([&of_children])
-    {
-        // Gone already after an orderly end.
-        fs::remove_file(format!("{}-{port}", endpoint.display())).ok();
-    }
-}
-
-/// Ports that nobody has now; as with every Jupyter kernel, somebody may take one before it does.
-fn free_ports() -> io::Result<[u16; 5]> {
-    // All held until all are chosen, or one might be chosen twice.
-    let held: Vec<TcpListener> = (0..PORTS.len())
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    let mut ports = [0; 5];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }
 
 fn command_line(launch: &Launch, launcher: Option<&Path>, connection_file: &Path) -> Vec<String> {

@@ -12,6 +12,7 @@ mod control;
 mod copies;
 mod death;
 mod ending;
+mod endpoints;
 mod foreign;
 mod ingest;
 mod inherited;

@@ -34,7 +34,7 @@ use crate::{
         checkpoint::{Copy, CopyOrder},
         spool::{Record, SpoolPosition, SpoolReader},
     },
-    session::{Place, launch},
+    session::{Place, endpoints},
 };
 
 /// How long the copy may take until it can be asked something.
@@ -235,9 +235,9 @@ impl Site {
         let connection = self.dir.join("kernel.json");
         files::write_json(
             &connection,
-            &launch::ipc_connection(&self.endpoint, &kernel.kernel_name)?,
+            &endpoints::ipc(&self.endpoint, &kernel.kernel_name)?,
         )?;
-        launch::remove_endpoints_at(&self.endpoint);
+        endpoints::remove(&self.endpoint);
         let name = self.endpoint.file_name().unwrap_or_default();
         let key = name.to_string_lossy();
         let key = key.strip_suffix(".k").unwrap_or(&key);
@@ -256,7 +256,7 @@ impl Site {
     }
 
     fn remove(&self) {
-        launch::remove_endpoints_at(&self.endpoint);
+        endpoints::remove(&self.endpoint);
         if let Err(err) = fs::remove_dir_all(&self.dir) {
             tracing::warn!("failed to remove what there was of a branch: {err}");
         }

@@ -5,6 +5,7 @@
 //! and nothing of it outlives the task: a guard (`launcher/tithon_copy.py`) sees to that.
 
 mod branch;
+mod fork;
 mod place;
 mod task;
 
@@ -15,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
-use serde_json::json;
 use tithon_ipc::{
     client::{BranchWish, Frame, Trial},
     ids::Seq,
@@ -24,41 +23,18 @@ use tithon_ipc::{
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-pub(super) use self::task::Wish;
 use self::{branch::Branching, place::CopyPlace, task::Task};
-use super::{
-    Session,
-    kernel::{KernelSlot, PROBE},
-    launch::LaunchEvent,
-};
+pub(super) use self::{fork::is_request, task::Wish};
+use super::{Session, kernel::KernelSlot, launch::LaunchEvent};
 use crate::{
     client::{Answer, ClientId},
-    journal::Channel,
     kernel::checkpoint,
 };
 
 /// Copies at one time, of one session.
 const COPIES_MAX: usize = 8;
-/// How long a kernel may take to answer that it has forked; page tables of a hundred gigabytes need a second.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a copy may take from the fork to its socket.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the kernel may be busy with something that is no cell.
-const REST_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long copies may take to end with their session.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Begins the `msg_id` of a request to fork; the copy's number follows.
-fn request_prefix() -> String {
-    format!("{PROBE}copy-")
-}
-
-/// Whether a request was for a copy that is not kept.
-pub(super) fn is_request(msg_id: &str) -> bool {
-    msg_id.starts_with(&request_prefix())
-}
 
 /// The session's copies, and who waits for one.
 #[derive(Debug, Default)]
@@ -265,95 +241,6 @@ impl Session {
         }
     }
 
-    /// Whether the kernel is to fork a copy before it gets anything else; asks for it if it can.
-    pub(super) fn is_being_copied(&mut self) -> bool {
-        if self.copies.asked.is_some() {
-            return true;
-        }
-        self.copies.retry = None;
-        if self.copies.wanted.is_empty() {
-            return false;
-        }
-        let Some(kernel) = self.kernel.running().filter(|_| self.may_be_forked()) else {
-            self.copies.retry = Some(Instant::now() + PAUSE);
-            return false;
-        };
-        let Some(mut wanted) = self.copies.wanted.pop_front() else {
-            return false;
-        };
-        let now = Instant::now();
-        wanted.tried_since.get_or_insert(now);
-        let socket = self.copy_socket(wanted.number);
-        let request = kernel.signer.request(
-            &format!("{}{}", request_prefix(), wanted.number),
-            "tithon_checkpoint_request",
-            &json!({"socket": &socket, "name": "tithon copy", "brief": true}),
-        );
-        std::fs::remove_file(&socket).ok();
-        kernel.channels.send(Channel::Shell, request);
-        self.copies.asked = Some(Asked { wanted, since: now });
-        true
-    }
-
-    fn copy_socket(&self, number: u64) -> PathBuf {
-        self.place.home.copy_endpoint(&self.place.key, number)
-    }
-
-    /// The kernel says what came of a request.
-    pub(super) fn copy_answered(&mut self, parent: &str, content: &[u8]) {
-        #[derive(Deserialize)]
-        struct Reply {
-            status: String,
-            #[serde(default)]
-            reason: String,
-        }
-        let number = parent
-            .strip_prefix(&request_prefix())
-            .and_then(|digits| digits.parse::<u64>().ok());
-        let Some(Asked { wanted, .. }) = self
-            .copies
-            .asked
-            .take_if(|asked| Some(asked.wanted.number) == number)
-        else {
-            return;
-        };
-        let reply = serde_json::from_slice::<Reply>(content);
-        match reply.as_ref().map(|reply| reply.status.as_str()) {
-            Ok("ok") => {
-                let (number, events) = (wanted.number, self.launch_sender.clone());
-                let socket = self.copy_socket(number);
-                // Between two cells: all that led to this state is in the history.
-                self.copies.freezing.push((wanted, self.last_seq));
-                tokio::task::spawn_local(async move {
-                    let found = checkpoint::find(&socket, FREEZE_PATIENCE).await;
-                    drop(events.send(LaunchEvent::Copy(CopyEvent::Frozen { number, found })));
-                });
-            }
-            Ok("busy")
-                if wanted
-                    .tried_since
-                    .is_some_and(|since| since.elapsed() < REST_PATIENCE) =>
-            {
-                self.copies.wanted.push_front(wanted);
-                self.copies.retry = Some(Instant::now() + PAUSE);
-            }
-            Ok("busy") => self.copy_refused(&wanted, "its event loop does not come to rest"),
-            _ => {
-                let reason = reply.map_or_else(|err| err.to_string(), |reply| reply.reason);
-                self.copy_refused(&wanted, &reason);
-            }
-        }
-        if self.copies.retry.is_none() {
-            self.start_next();
-        }
-    }
-
-    fn copy_refused(&self, wanted: &Wanted, reason: &str) {
-        tracing::info!("no copy of the kernel: {reason}");
-        let message = format!("the kernel cannot be copied: {reason}");
-        self.copy_failed(wanted.client, &message);
-    }
-
     fn copy_failed(&self, client: ClientId, message: &str) {
         if let Some(link) = self.clients.get(&client) {
             let text = Frame::Error { message }.to_text();
@@ -468,31 +355,6 @@ impl Session {
         }
     }
 
-    /// When a kernel that does not fork is to be asked again, or given up.
-    pub(super) fn copies_deadline(&self) -> Option<Instant> {
-        let answer = self
-            .copies
-            .asked
-            .as_ref()
-            .map(|asked| asked.since + ANSWER_PATIENCE);
-        let retry = self.copies.retry.filter(|_| self.running.is_none());
-        [answer, retry].into_iter().flatten().min()
-    }
-
-    pub(super) fn copies_deadline_reached(&mut self, now: Instant) {
-        let late = self
-            .copies
-            .asked
-            .take_if(|asked| now >= asked.since + ANSWER_PATIENCE);
-        if let Some(asked) = late {
-            self.copy_refused(&asked.wanted, "it does not answer");
-            self.start_next();
-        }
-        if self.copies.retry.is_some_and(|due| now >= due) {
-            self.start_next();
-        }
-    }
-
     /// The kernel is over: whoever waits for a copy of it gets none.
     pub(super) fn copies_lose_kernel(&mut self) {
         let asked = self.copies.asked.take().map(|asked| asked.wanted);
@@ -513,17 +375,6 @@ impl Session {
             drop(running.wishes);
             tokio::time::timeout(END_PATIENCE, running.task).await.ok();
         }
-    }
-
-    /// Whether a fork of the kernel would find it between two requests.
-    pub(super) fn may_be_forked(&self) -> bool {
-        let able = matches!(&self.kernel, KernelSlot::Running(kernel)
-            if kernel.ready && kernel.end.is_none() && kernel.records_everything());
-        able && self.running.is_none()
-            && self.foreign.is_empty()
-            // Answered by another thread of the kernel: whatever lock it holds would stay locked in a copy.
-            && self.questions.deadline().is_none()
-            && !self.checkpoints.is_asked()
     }
 
     /// Tells one client something in passing, if it can show it.

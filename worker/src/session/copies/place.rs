@@ -16,7 +16,7 @@ use crate::{
         checkpoint::{self, CopyOrder},
         tree,
     },
-    session::{Place, launch},
+    session::{Place, endpoints},
     standing::Leaf,
 };
 
@@ -58,7 +58,7 @@ impl CopyPlace {
             .mode(0o700)
             .create(&spool)?;
         let endpoint = self.home.copy_endpoint(&self.key, self.number);
-        let connection = launch::ipc_connection(&endpoint, "python3")?;
+        let connection = endpoints::ipc(&endpoint, "python3")?;
         let file = self.dir.join("kernel.json");
         files::write_json(&file, &connection)?;
         let group = self.leaf.as_ref().and_then(|leaf| {
@@ -83,7 +83,7 @@ impl CopyPlace {
     pub(super) async fn remove(&self) {
         end_all(&self.dir, self.leaf.as_ref()).await;
         let prefix = self.home.copy_endpoint(&self.key, self.number);
-        launch::remove_endpoints_at(&prefix);
+        endpoints::remove(&prefix);
         let removed = fs::remove_dir_all(&self.dir);
         // Only the last one's directory is left empty.
         self.dir.parent().map(fs::remove_dir);
