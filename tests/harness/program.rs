@@ -7,6 +7,8 @@ use std::{
     thread::JoinHandle,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::until;
 
 /// What a run left.
@@ -67,10 +69,23 @@ impl Running {
 
     /// The next line of stdout.
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
         let stdout = self.stdout.as_mut().unwrap();
-        stdout.read_line(&mut line).unwrap();
-        line
+        let mut line = Vec::new();
+        until("a line of the command", || {
+            while !stdout.buffer().is_empty() || is_readable(stdout.get_ref()) {
+                let read = stdout.fill_buf().unwrap();
+                let end = read.iter().position(|byte| *byte == b'\n');
+                let length = end.map_or(read.len(), |end| end + 1);
+                let is_last = end.is_some() || read.is_empty();
+                line.extend_from_slice(&read[..length]);
+                stdout.consume(length);
+                if is_last {
+                    return Some(());
+                }
+            }
+            None
+        });
+        String::from_utf8(line).unwrap()
     }
 
     /// Reads its stdout no more, as a pipe whose other end goes away.
@@ -103,4 +118,10 @@ impl Drop for Running {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Whether there is something to read, or the end.
+fn is_readable(pipe: &ChildStdout) -> bool {
+    let mut polled = [PollFd::new(pipe, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).unwrap() > 0
 }
