@@ -117,6 +117,8 @@ fn a_mistyped_name_makes_no_session() {
         &["checkpoints", "--keep", "3"],
         &["clear", "e1"],
         &["wait"],
+        &["try", "-c", "1"],
+        &["branch", "other"],
     ] {
         let typo = home.tithon(&[command, &["--session", "trian"]].concat());
         assert_eq!((typo.code, typo.stdout.as_str()), (2, ""), "{typo:?}");

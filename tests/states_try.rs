@@ -236,9 +236,6 @@ fn what_cannot_be_copied_is_refused_with_the_reason() {
     assert!(refused.stderr.contains("my-thread"), "{refused:?}");
     run(&home, "stop.set(); t.join()");
     assert_eq!(tried(&home, "'now'"), "'now'\n");
-    // A session that has no kernel yet gets one, as with `run`.
-    let fresh = home.tithon(&["try", "--session", "new", "-c", "len(In)"]);
-    assert_eq!(fresh.ok(), "2\n");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     follow::{FollowCopy, Mode, Stdin},
+    history,
     link::Link,
 };
 
@@ -68,7 +69,7 @@ pub(crate) struct TryArgs {
 /// Runs the code and maps its end to an exit code.
 ///
 /// # Errors
-/// When the code cannot be read, or the kernel cannot be copied.
+/// When the code cannot be read, there is no such session, or its kernel cannot be copied.
 pub(crate) fn run(args: &TryArgs, link: &Link) -> Result<Exit, CliError> {
     let code = match (&args.code, &args.file) {
         (Some(code), _) => code.clone(),
@@ -87,5 +88,8 @@ pub(crate) fn run(args: &TryArgs, link: &Link) -> Result<Exit, CliError> {
     }
     let mode = if args.json { Mode::Json } else { Mode::Text };
     let copy = FollowCopy::new(mode, Stdin::choose(args.stdin));
-    block_on(copy.run(link, &bound, op, "tried"))
+    block_on(async {
+        history::entry(link, &args.session).await?;
+        copy.run(link, &bound, op, "tried").await
+    })
 }
