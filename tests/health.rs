@@ -138,6 +138,12 @@ struct Holdings {
     children: usize,
 }
 
+/// What the supervisor is at work on, timers of its own included.
+fn tasks(home: &Home) -> u64 {
+    let reply = home.client().ask(&json!({"op": "status"}), "status_reply");
+    reply["tasks"].as_u64().unwrap()
+}
+
 impl Holdings {
     fn of(pid: i32) -> Self {
         let entries = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
@@ -207,6 +213,7 @@ fn sessions_that_are_over_leave_nothing_but_their_history() {
     let warm = 16 + rounds / 20;
     (0..warm).for_each(|round| churn(&home, &launch, round));
     let (before, worker_before) = (settled(), of_worker());
+    let tasks_before = tasks(&home);
     for round in warm..warm + rounds {
         churn(&home, &launch, round);
         if round % 1000 == 0 {
@@ -221,6 +228,9 @@ fn sessions_that_are_over_leave_nothing_but_their_history() {
         let after = settled();
         let as_few = after.descriptors <= before.descriptors && after.threads <= before.threads;
         as_few.then_some(after)
+    });
+    until("as few tasks as before", || {
+        (tasks(&home) <= tasks_before).then_some(())
     });
     let worker_after = until("as few descriptors and threads of the worker", || {
         let after = of_worker();

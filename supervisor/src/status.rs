@@ -75,6 +75,9 @@ pub(crate) async fn tell(client: &mut Client, house: &House, all: bool) -> bool 
     let daemon_pid = std::process::id();
     let frame = Frame::StatusReply {
         daemon_pid,
+        tasks: tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks(),
         sessions: &entries,
     };
     client.tell(&frame).await

@@ -107,6 +107,8 @@ pub enum Frame<'a> {
     /// The status of every session.
     StatusReply {
         daemon_pid: u32,
+        /// What the supervisor is at work on: connections, sessions it looks after, and a few of its own.
+        tasks: usize,
         sessions: &'a [Box<RawValue>],
     },
 }
@@ -332,10 +334,11 @@ mod tests {
         assert_eq!(
             Frame::StatusReply {
                 daemon_pid: 7,
+                tasks: 5,
                 sessions: &[session]
             }
             .to_text(),
-            r#"{"op": "status_reply", "daemon_pid": 7, "sessions": [{"session": "a"}]}"#
+            r#"{"op": "status_reply", "daemon_pid": 7, "tasks": 5, "sessions": [{"session": "a"}]}"#
         );
     }
 }
