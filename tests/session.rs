@@ -298,7 +298,7 @@ fn a_restarted_kernel_has_forgotten_and_the_history_has_not() {
     let snapshot = snapshot.unwrap();
     assert_eq!(snapshot["executions"].as_array().unwrap().len(), 4);
     assert_eq!(snapshot["kernel"]["lost_state"], false);
-    assert!(!harness::is_alive(before));
+    harness::await_end(before);
 }
 
 #[test]

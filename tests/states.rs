@@ -9,7 +9,7 @@
 
 mod harness;
 
-use harness::{Home, IPYKERNEL_6, is_alive, until};
+use harness::{Home, IPYKERNEL_6, await_end, is_alive, until};
 use serde_json::Value;
 
 /// A home whose sessions keep checkpoints.
@@ -164,7 +164,8 @@ fn checkpoints_outlive_worker_and_kernel_and_end_with_their_session() {
     assert_eq!(run(&home, "x"), "1\n");
     assert!(is_alive(first) && is_alive(second));
     home.tithon(&["kill", "--session", "default"]).ok();
-    assert!(!is_alive(first) && !is_alive(second));
+    await_end(first);
+    await_end(second);
     assert_eq!(home.tithon(&["restore"]).code, 2);
 }
 
@@ -213,7 +214,7 @@ fn a_session_with_checkpoints_alone_is_in_use_until_it_is_killed() {
     }
     assert!(is_alive(frozen));
     home.tithon(&["kill", "--session", "default"]).ok();
-    until("the checkpoint's end", || (!is_alive(frozen)).then_some(()));
+    await_end(frozen);
     home.tithon(&["rename", "default", "other"]).ok();
     let fresh = ["run", "--session", "other", "-c", "y = 2"];
     home.tithon(&fresh).ok();
@@ -245,7 +246,7 @@ fn a_restart_gives_them_up() {
     run(&home, "x = 1");
     let frozen = taken(&home, "e1");
     home.tithon(&["restart"]).ok();
-    assert!(!is_alive(frozen));
+    await_end(frozen);
     assert_eq!(checkpoints(&home)["checkpoints"], serde_json::json!([]));
 }
 

@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{Home, is_alive, until};
+use harness::{Home, await_end, is_alive, until};
 use serde_json::Value;
 
 fn run(home: &Home, session: &str, code: &str) -> String {
@@ -162,7 +162,7 @@ fn neither_harms_the_other_whoever_dies() {
     }
     // A restart of one ends what it started, and nothing of the other's.
     home.tithon(&["restart"]).ok();
-    until("the child's end", || (!is_alive(of_default)).then_some(()));
+    await_end(of_default);
     assert!(is_alive(of_branch) && is_alive(kernels[1]));
     assert_eq!(run(&home, "b", "x"), "1\n");
     let crash = home.tithon(&["run", "-c", "import os; os.abort()"]);
@@ -174,7 +174,7 @@ fn neither_harms_the_other_whoever_dies() {
     assert_eq!(home.tithon(&["reap", "--dry-run"]).ok(), "No orphans.\n");
 
     home.tithon(&["restart", "--session", "b"]).ok();
-    until("the other's", || (!is_alive(of_branch)).then_some(()));
+    await_end(of_branch);
     assert_eq!(run(&home, "b", "'x' in globals()"), "False\n");
     let log = home.tithon(&["log", "--session", "b"]).ok();
     assert!(log.contains("import subprocess"), "{log}");

@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{Home, IPYKERNEL_6, Running, is_alive, until};
+use harness::{Home, IPYKERNEL_6, Running, await_end, is_alive, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tithon_ipc::marks::Marked;
@@ -158,7 +158,7 @@ fn what_hangs_is_interrupted_and_ends_with_its_client() {
     home.signal(trying.pid(), Signal::KILL);
     trying.finish();
     gone(&home, &before);
-    assert!(!is_alive(copy));
+    await_end(copy);
     assert_eq!(run(&home, "x"), "1\n");
 }
 
@@ -186,12 +186,13 @@ fn a_copy_outlives_the_supervisor_and_not_its_worker() {
     assert_eq!(home.kernel("default"), kernel);
     let with_new_worker = [before, home.worker("default").into_iter().collect()].concat();
     gone(&home, &with_new_worker);
-    assert!(!is_alive(copy) && !is_alive(other));
+    await_end(copy);
+    await_end(other);
 
     let (trying, copy) = started(&home, HANGS);
     home.tithon(&["kill", "--session", "default"]).ok();
     assert_eq!(trying.finish().code, 2);
-    assert!(!is_alive(copy));
+    await_end(copy);
 }
 
 #[test]

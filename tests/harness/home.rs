@@ -220,9 +220,7 @@ impl Home {
         if let Some(mut started) = self.supervisor.take() {
             started.wait().unwrap();
         }
-        until("the supervisor's end", || {
-            (!processes::is_alive(pid)).then_some(())
-        });
+        processes::await_end(pid);
     }
 
     /// A session's directory.
@@ -251,9 +249,7 @@ impl Home {
     /// `kill -9` to a worker or kernel of this home; returns once it is gone.
     pub(crate) fn kill(&self, pid: i32) {
         assert!(self.signal(pid, Signal::KILL), "{pid} is not ours");
-        until("the process's end", || {
-            (!processes::is_alive(pid)).then_some(())
-        });
+        processes::await_end(pid);
     }
 
     /// Sends a signal to a process of this home; `false` if there is none.

@@ -5,10 +5,20 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 use rustix::process::Signal;
 use tithon_ipc::process::ProcessIdentity;
 
+use super::until;
+
 /// Whether a process runs, with all its threads; a zombie does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let identity = ProcessIdentity::of(pid).ok().flatten();
     identity.is_some_and(|process| matches!(process.open(), Ok(Some(_))))
+}
+
+/// Waits until a process is over. One that was killed has lost its memory, and the mark in it, some time
+/// before it has ended.
+pub(crate) fn await_end(pid: i32) {
+    until(&format!("the end of process {pid}"), || {
+        (!is_alive(pid)).then_some(())
+    });
 }
 
 /// Bytes of memory that are the process's alone.
