@@ -305,6 +305,7 @@ impl Session {
             .signer
             .request(&running.msg_id, "execute_request", &content);
         kernel.channels.send(Channel::Shell, request);
+        self.read_spool_at_once();
     }
 
     /// The running cell's reply: it ends once everything it printed is committed too.

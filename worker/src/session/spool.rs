@@ -191,6 +191,13 @@ impl KernelSlot {
 }
 
 impl Session {
+    /// Somebody waits for what comes next: cells that follow each other closely are no stream.
+    pub(super) fn read_spool_at_once(&mut self) {
+        if let Some(spool) = self.kernel.spool_mut() {
+            spool.pace.burst = 0;
+        }
+    }
+
     /// The spool's directory said that something is new.
     pub(super) fn spool_has_more(&mut self) {
         if let Some(spool) = self.kernel.spool_mut() {
