@@ -201,14 +201,18 @@ fn what_is_no_http_or_too_large_costs_its_connection() {
     assert_eq!(server.run("initial", "print(1)", "a"), "1\n");
     drop(idle);
 
-    // A client that leaves has its code run to the end all the same.
+    // A client that leaves while its code runs has it run to the end all the same.
+    let dir = tempfile::tempdir().unwrap();
+    let begun = dir.path().join("begun");
+    let code = format!("open({begun:?}, 'w').close(); import time; time.sleep(0.2)");
     let body = json!({
-        "code": "import time; time.sleep(0.2)", "exec_id": "left", "state_name": "initial", "new_state_name": "left",
+        "code": code, "exec_id": "left", "state_name": "initial", "new_state_name": "left",
     });
     let mut stream = server.connect();
     stream
         .write_all(&bytes("POST", &target, Some(&body)))
         .unwrap();
+    until("the code's beginning", || begun.exists().then_some(()));
     drop(stream);
     until("the state of a client that left", || {
         (server.get("/states/left").status == 200).then_some(())
