@@ -14,7 +14,7 @@ use crate::{
     error::CliError,
     frames::Received,
     remote::Remote,
-    render::notice::Notices,
+    render::notice::{Notices, during},
     start::{self, Start},
 };
 
@@ -177,6 +177,21 @@ pub(crate) async fn ask(
         }
     }
     Err(CliError::Unanswered(answer))
+}
+
+/// The same on a connection for this alone, with a line that says what is being done.
+///
+/// # Errors
+/// Those of [`ask`].
+pub(crate) async fn ask_once(
+    mut connection: Connection,
+    op: &Value,
+    answer: &'static str,
+    doing: &str,
+) -> Result<String, CliError> {
+    let reply = during(doing, ask(&mut connection, op, answer)).await?;
+    connection.close().await;
+    Ok(reply)
 }
 
 /// The session fields of an operation: where we are, and how a kernel is to be started there.

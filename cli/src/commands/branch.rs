@@ -9,8 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask},
-    render::notice::during,
+    link::{Link, ask_once},
 };
 
 const EXAMPLES: &str = "\
@@ -55,10 +54,7 @@ pub(crate) async fn run(args: &BranchArgs, link: &Link) -> Result<Exit, CliError
         op["from"] = json!(from);
     }
     let op = link.bound(&args.session, None, None).bind(op);
-    let mut connection = link.open().await?;
-    let asked = ask(&mut connection, &op, "branched");
-    let reply = during("branching", asked).await?;
-    connection.close().await;
+    let reply = ask_once(link.open().await?, &op, "branched", "branching").await?;
     let told: Value = serde_json::from_str(&reply)?;
     let sentence = format!(
         "session '{}' goes on from where '{}' {}, with {} of its executions",

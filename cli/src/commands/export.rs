@@ -15,11 +15,8 @@ use super::{
 use crate::{
     error::CliError,
     exit::Exit,
-    link::{Link, ask},
-    render::{
-        notice::{Progress, during},
-        words,
-    },
+    link::{Link, ask_once},
+    render::{notice::Progress, words},
 };
 
 /// Turn a Python file and its outputs into a notebook
@@ -50,7 +47,7 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(args: &ExportArgs, link: &Link) -> Result<Exit, CliError> {
     let workdir = args.workdir.as_deref();
     let conversion = conversion(&args.source, &args.destination, &args.source, workdir)?;
-    let mut connection = match link.open_running().await {
+    let connection = match link.open_running().await {
         Ok(connection) => connection,
         Err(CliError::NoneRuns(_)) => {
             let converted = {
@@ -67,9 +64,7 @@ pub(crate) async fn run(args: &ExportArgs, link: &Link) -> Result<Exit, CliError
         "destination": conversion.destination,
         "workdir": conversion.workdir,
     });
-    let asked = ask(&mut connection, &op, "notebook_converted");
-    let reply = during("converting", asked).await?;
-    connection.close().await;
+    let reply = ask_once(connection, &op, "notebook_converted", "converting").await?;
     told(args, &reply)
 }
 

@@ -9,8 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask},
-    render::notice::during,
+    link::{Link, ask_once},
 };
 
 /// End a session's kernel; its history stays
@@ -34,10 +33,13 @@ pub(crate) struct KillArgs {
 pub(crate) async fn run(args: &KillArgs, link: &Link) -> Result<Exit, CliError> {
     history::running_entry(link, &args.session).await?;
     let op = json!({"op": "kill_kernel", "target": args.session});
-    let mut connection = link.open_running().await?;
-    let asked = ask(&mut connection, &op, "kernel_killed");
-    let reply = during("ending the kernel", asked).await?;
-    connection.close().await;
+    let reply = ask_once(
+        link.open_running().await?,
+        &op,
+        "kernel_killed",
+        "ending the kernel",
+    )
+    .await?;
     let (exit, sentence) = match is_ok(&reply) {
         true => {
             let log = link.suggested("log", &args.session);

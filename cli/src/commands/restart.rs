@@ -9,8 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask},
-    render::notice::during,
+    link::{Link, ask_once},
 };
 
 /// Give a session a fresh kernel; its history stays
@@ -41,10 +40,13 @@ pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliErro
         .bound(&args.session, None, None)
         .limited(args.memory_max)
         .bind(json!({"op": "restart_kernel"}));
-    let mut connection = link.open().await?;
-    let asked = ask(&mut connection, &op, "kernel_restarted");
-    let reply = during("restarting the kernel", asked).await?;
-    connection.close().await;
+    let reply = ask_once(
+        link.open().await?,
+        &op,
+        "kernel_restarted",
+        "restarting the kernel",
+    )
+    .await?;
     let told: Value = serde_json::from_str(&reply)?;
     let sentence = format!(
         "session '{}' has a fresh kernel (pid {}); its history stays",

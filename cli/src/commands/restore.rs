@@ -9,8 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask},
-    render::notice::during,
+    link::{Link, ask_once},
 };
 
 const EXAMPLES: &str = "\
@@ -49,10 +48,7 @@ pub(crate) async fn run(args: &RestoreArgs, link: &Link) -> Result<Exit, CliErro
         op["to"] = json!(to);
     }
     let op = link.bound(&args.session, None, None).bind(op);
-    let mut connection = link.open().await?;
-    let asked = ask(&mut connection, &op, "kernel_restored");
-    let reply = during("going back", asked).await?;
-    connection.close().await;
+    let reply = ask_once(link.open().await?, &op, "kernel_restored", "going back").await?;
     let told: Value = serde_json::from_str(&reply)?;
     let sentence = format!(
         "session '{}' is as it was after {}{}",
