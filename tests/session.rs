@@ -10,6 +10,7 @@
 mod harness;
 
 use harness::{Home, until};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 #[test]
@@ -271,6 +272,38 @@ fn a_snapshot_a_replay_and_live_events_say_the_same() {
         let exec_id = execution["exec_id"].as_str().unwrap();
         assert_eq!(execution["outputs"], json!(folded(&told, exec_id)));
     }
+}
+
+/// It was answered that the session was killed, which is what those are told who were there before.
+#[test]
+fn who_comes_while_a_worker_leaves_is_sent_on_to_the_next() {
+    let home = Home::new();
+    home.tithon(&["run", "-c", "x = 1"]).ok();
+    let kernel = home.kernel("default").unwrap();
+    // Stopped, it takes a second to be ended.
+    home.signal(kernel, Signal::STOP);
+    let kill = home.spawn(&["kill", "--session", "default"]);
+    let status = format!("/proc/{kernel}/status");
+    until("the kernel to be told to end", || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let pending = status.lines().find_map(|it| it.strip_prefix("ShdPnd:"));
+        let pending = u64::from_str_radix(pending.unwrap_or("ffffffff").trim(), 16).unwrap();
+        (pending & 1 << 14 != 0).then_some(())
+    });
+    let restart = home.spawn(&["restart"]);
+    let mut client = home.client();
+    client.send(&json!({"op": "restart_kernel", "session": "default"}));
+    match client.frame() {
+        Err(end) => assert_eq!(end.code(), 1001),
+        // On a machine so slow that the next worker was there already.
+        Ok(answer) => assert_eq!(answer["op"], "kernel_restarted", "{answer}"),
+    }
+    kill.finish().ok();
+    restart.finish().ok();
+    assert_eq!(
+        home.tithon(&["run", "-c", "print('x' in globals())"]).ok(),
+        "False\n"
+    );
 }
 
 #[test]

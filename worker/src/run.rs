@@ -330,7 +330,8 @@ async fn part(
             return;
         };
         match command {
-            Command::Connect(link) => drop(clients.insert(link.id, link)),
+            // Handed over in the last moment: it is sent on to the next worker.
+            Command::Connect(link) => drop(link.answers.try_send(Answer::GoingAway)),
             Command::Gone(client) => drop(clients.remove(&client)),
             Command::Op { client, op, .. } => {
                 let answer = crate::session::killed(&op);

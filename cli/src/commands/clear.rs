@@ -9,7 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask},
+    link::{Link, ask_once},
     render::words,
 };
 
@@ -55,10 +55,10 @@ pub(crate) async fn run(args: &ClearArgs, link: &Link) -> Result<Exit, CliError>
         true => json!({"op": "clear_output", "all": true}),
         false => json!({"op": "clear_output", "exec_ids": args.exec}),
     };
-    let mut connection = link.open().await?;
     let op = link.bound(&args.session, None, None).bind(op);
-    let reply = ask(&mut connection, &op, "cleared").await?;
-    connection.close().await;
+    let reply = link
+        .repeated(async || ask_once(link.open().await?, &op, "cleared", "clearing").await)
+        .await?;
     let told: Value = serde_json::from_str(&reply)?;
     let count = told["count"].as_u64().unwrap_or_default();
     let executions = match count {

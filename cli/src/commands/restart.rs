@@ -9,7 +9,7 @@ use crate::{
     error::CliError,
     exit::Exit,
     history,
-    link::{Link, ask_once},
+    link::{Bound, Link, ask_once},
 };
 
 /// Give a session a fresh kernel; its history stays
@@ -36,17 +36,10 @@ pub(crate) struct RestartArgs {
 /// When there is no such session, it cannot be reached, or the kernel does not start.
 pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliError> {
     history::entry(link, &args.session).await?;
-    let op = link
+    let bound = link
         .bound(&args.session, None, None)
-        .limited(args.memory_max)
-        .bind(json!({"op": "restart_kernel"}));
-    let reply = ask_once(
-        link.open().await?,
-        &op,
-        "kernel_restarted",
-        "restarting the kernel",
-    )
-    .await?;
+        .limited(args.memory_max);
+    let reply = fresh(link, &bound).await?;
     let told: Value = serde_json::from_str(&reply)?;
     let sentence = format!(
         "session '{}' has a fresh kernel (pid {}); its history stays",
@@ -54,4 +47,18 @@ pub(crate) async fn run(args: &RestartArgs, link: &Link) -> Result<Exit, CliErro
     );
     args.telling.tell(&reply, &sentence)?;
     Ok(Exit::Success)
+}
+
+/// Gives a session a fresh kernel; returns the frame that says so.
+///
+/// # Errors
+/// When it cannot be reached, or the kernel does not start.
+pub(super) async fn fresh(link: &Link, bound: &Bound) -> Result<String, CliError> {
+    let op = bound.bind(json!({"op": "restart_kernel"}));
+    // One that is fresh twice is as fresh: who meets a worker that is leaving asks the next one.
+    let ask = async || {
+        let connection = link.open().await?;
+        ask_once(connection, &op, "kernel_restarted", "restarting the kernel").await
+    };
+    link.repeated(ask).await
 }

@@ -345,6 +345,10 @@ impl Session {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Connect(link) => {
+                if self.is_leaving() {
+                    let sent_on = Parting::Client(link.id, Answer::GoingAway);
+                    self.partings.push(sent_on);
+                }
                 self.clients.insert(link.id, link);
             }
             Command::Gone(client) => {
@@ -395,6 +399,19 @@ impl Session {
         .into_iter()
         .flatten()
         .fold(far, Instant::min)
+    }
+
+    /// Whether the worker ends as soon as it can.
+    fn is_leaving(&self) -> bool {
+        self.ending.is_some() || self.kernel.running().is_some_and(Kernel::is_last)
+    }
+
+    /// Whether a client came when the worker was leaving already: it is sent on to the next one, and what
+    /// it asks is that one's.
+    fn is_sent_on(&self, client: ClientId) -> bool {
+        self.partings
+            .iter()
+            .any(|it| matches!(it, Parting::Client(to, Answer::GoingAway) if *to == client))
     }
 
     /// Whether there is neither a kernel, nor a checkpoint of one, nor anybody who could want one.

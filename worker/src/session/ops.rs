@@ -22,6 +22,9 @@ use crate::{
 impl Session {
     pub(super) async fn op(&mut self, client: ClientId, op: Op, launch: Option<LaunchWish>) {
         self.last_touch = Instant::now();
+        if self.is_sent_on(client) {
+            return;
+        }
         if launch.is_some() {
             self.noticing.insert(client);
         }
