@@ -275,6 +275,30 @@ fn a_running_files_outputs_are_in_its_notebook() {
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
 
+    for (arguments, hint) in [
+        (
+            ["export", "b.ipynb", "a b.py"],
+            "the other way round: tithon export 'a b.py' 'b.ipynb'",
+        ),
+        (
+            ["export", "a.ipynb", "b.py"],
+            "did you mean tithon import 'a.ipynb' 'b.py'",
+        ),
+        (
+            ["import", "b.py", "a.ipynb"],
+            "the other way round: tithon import 'a.ipynb' 'b.py'",
+        ),
+        (["import", "a.ipynb", "b"], "tithon import SRC.ipynb DST.py"),
+    ] {
+        let refused = home.tithon(&arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            words.contains("the Python file to write") || words.contains("the notebook to write")
+        );
+        assert!(words.ends_with(&format!("hint: {hint}\n")), "{words}");
+    }
+
     let notebook: Value =
         serde_json::from_str(&fs::read_to_string(home.work().join("a.ipynb")).unwrap()).unwrap();
     let output = |cell: usize, output: usize| &notebook["cells"][cell]["outputs"][output];

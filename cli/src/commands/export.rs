@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Telling,
-    import::{as_frame, conversion, tell},
+    import::{EXPORT, as_frame, conversion, require_names, tell},
 };
 use crate::{
     error::CliError,
@@ -45,6 +45,7 @@ pub(crate) struct ExportArgs {
 /// # Errors
 /// When the file cannot be converted.
 pub(crate) async fn run(args: &ExportArgs, link: &Link) -> Result<Exit, CliError> {
+    require_names(&EXPORT, &args.source, &args.destination)?;
     let workdir = args.workdir.as_deref();
     let conversion = conversion(&args.source, &args.destination, &args.source, workdir)?;
     let connection = match link.open_running().await {

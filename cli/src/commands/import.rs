@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use serde::Deserialize;
-use tithon_ipc::client::Frame;
+use tithon_ipc::{client::Frame, ids::quoted};
 use tithon_notebook::{Conversion, Converted};
 
 use super::answer::Telling;
@@ -38,6 +38,7 @@ pub(crate) struct ImportArgs {
 /// # Errors
 /// When the notebook cannot be converted.
 pub(crate) fn run(args: &ImportArgs) -> Result<Exit, CliError> {
+    require_names(&IMPORT, &args.source, &args.destination)?;
     let workdir = args.workdir.as_deref();
     let conversion = conversion(&args.source, &args.destination, &args.destination, workdir)?;
     let converted = {
@@ -45,6 +46,63 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Exit, CliError> {
         tithon_notebook::import(&conversion)?
     };
     tell(&args.telling, &as_frame(&converted))
+}
+
+/// What a conversion makes of what.
+pub(super) struct Direction {
+    command: &'static str,
+    takes: &'static str,
+    from: &'static str,
+    to: &'static str,
+    back: &'static str,
+}
+
+pub(super) const IMPORT: Direction = Direction {
+    command: "import",
+    takes: "a notebook and the Python file to write",
+    from: ".ipynb",
+    to: ".py",
+    back: "export",
+};
+
+pub(super) const EXPORT: Direction = Direction {
+    command: "export",
+    takes: "a Python file and the notebook to write",
+    from: ".py",
+    to: ".ipynb",
+    back: "import",
+};
+
+/// Requires the names that the command takes; who gave them in the other order is told what to type.
+///
+/// # Errors
+/// [`CliError::Usage`] when a name ends in something else.
+pub(super) fn require_names(
+    way: &Direction,
+    source: &Path,
+    destination: &Path,
+) -> Result<(), CliError> {
+    let ends = |path: &Path, end: &str| path.to_string_lossy().ends_with(end);
+    let (first, second) = (source.display(), destination.display());
+    let wrong = match (ends(source, way.from), ends(destination, way.to)) {
+        (true, true) => return Ok(()),
+        (false, _) => format!("'{first}' does not end in {}", way.from),
+        (true, false) => format!("'{second}' does not end in {}", way.to),
+    };
+    let typed = |path: &Path| quoted(&path.to_string_lossy());
+    let hint = if !ends(source, way.to) || !ends(destination, way.from) {
+        format!("tithon {} SRC{} DST{}", way.command, way.from, way.to)
+    } else if destination.exists() && !source.exists() {
+        let (from, to) = (typed(destination), typed(source));
+        format!("the other way round: tithon {} {from} {to}", way.command)
+    } else {
+        let (from, to) = (typed(source), typed(destination));
+        format!("did you mean tithon {} {from} {to}", way.back)
+    };
+    Err(CliError::Usage(format!(
+        "`tithon {}` takes {}: {wrong}\nhint: {hint}",
+        way.command, way.takes
+    )))
 }
 
 /// What to convert, by absolute paths. A project that is not named is where we are, or where its
