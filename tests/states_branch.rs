@@ -8,6 +8,8 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
+
 use harness::{Home, await_end, is_alive, until};
 use serde_json::Value;
 
@@ -212,6 +214,31 @@ fn images_of_a_branch_are_its_own() {
         "artifact",
     );
     assert_eq!(artifact["found"], true, "{artifact}");
+
+    // One that fails when its history is written already leaves no file of it, nor does one that is
+    // killed before and tried again.
+    let outputs = home.work().join(".tithon/outputs");
+    let files = || {
+        let names = std::fs::read_dir(&outputs).unwrap();
+        names
+            .map(|it| it.unwrap().file_name())
+            .collect::<BTreeSet<_>>()
+    };
+    run(&home, "default", image);
+    let before = files();
+    std::fs::create_dir(home.session("c")).unwrap();
+    std::fs::write(home.session("c").join("outputs.unsettled"), "c_left.png\n").unwrap();
+    std::fs::write(outputs.join("c_left.png"), "").unwrap();
+    let fatal =
+        "import os, tithon_revive\ntithon_revive.Infrastructure.revive = lambda *_: os._exit(1)";
+    run(&home, "default", fatal);
+    let failed = home.tithon(&["branch", "c"]);
+    assert!(
+        failed.stderr.contains("the copy of its kernel died"),
+        "{failed:?}"
+    );
+    assert!(!home.session("c").exists());
+    assert_eq!(files(), before);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -103,24 +103,26 @@ pub fn sweep_unfinished(dir: &Path) -> usize {
     };
     entries
         .flatten()
-        .filter(|entry| is_unfinished(&entry.file_name()))
         .filter(|entry| {
             // Of a link itself, not of what it leads to.
             entry.metadata().is_ok_and(|found| {
-                let age = found.modified().ok().and_then(|at| at.elapsed().ok());
-                !found.is_dir() && age.is_some_and(|age| age >= UNFINISHED_AFTER)
+                let modified = found.modified();
+                !found.is_dir() && modified.is_ok_and(|at| is_unfinished(&entry.file_name(), at))
             })
         })
         .filter(|entry| fs::remove_file(entry.path()).is_ok())
         .count()
 }
 
-/// A name, a process id, perhaps a count, and `tmp`.
-fn is_unfinished(name: &OsStr) -> bool {
+/// Whether a file was left by a killed writer: its name is another's, a process id, perhaps a count, and
+/// `tmp`, and nobody has written it for an hour.
+pub fn is_unfinished(name: &OsStr, modified: SystemTime) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.to_str()
+    let is_temporary = name
+        .to_str()
         .and_then(|name| name.strip_suffix(".tmp")?.rsplit_once('.'))
-        .is_some_and(|(name, writer)| !name.is_empty() && writer.splitn(2, '-').all(is_number))
+        .is_some_and(|(name, writer)| !name.is_empty() && writer.splitn(2, '-').all(is_number));
+    is_temporary && modified.elapsed().is_ok_and(|age| age >= UNFINISHED_AFTER)
 }
 
 /// Writes a value as JSON with [`write_atomic`].

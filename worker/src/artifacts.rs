@@ -19,13 +19,13 @@ use std::{
 };
 
 pub use encoding::Encoding;
-pub(crate) use files::{Located, copy_for, name_in_outputs, remove_copy};
+pub(crate) use files::{Located, copy_for, name_in_outputs};
 pub use files::{NewFile, read_artifact};
 use files::{OUTPUTS, outputs};
 pub(crate) use image::{Found, find, kind_of};
 use serde_json::json;
 use tithon_ipc::ids::{ExecId, Seq, sha256_hex};
-use unsettled::Unsettled;
+pub(crate) use unsettled::Unsettled;
 
 use crate::{
     project::{Missing, NAME, ProjectDir},
@@ -89,20 +89,15 @@ pub(crate) struct Artifacts {
 impl Artifacts {
     /// The artifacts a journal knows. Nothing counts as shown yet. `dir` is the session's.
     pub(crate) fn load(workdir: &Path, dir: &Path, stored: Vec<StoredArtifact>) -> Self {
-        let (unsettled, left) = Unsettled::load(dir);
-        if !left.is_empty()
-            && let Ok(outputs) = outputs(workdir, Missing::Fail)
-        {
-            // Written for rows that a crash kept from the journal. What of them is read again is
-            // written again.
-            let known = |name: &str| {
-                let mut names = stored.iter().map(|row| name_in_outputs(&row.rel_path));
-                names.any(|known| known == Some(name))
-            };
-            for name in left.iter().filter(|name| !known(name)) {
-                outputs.remove(OsStr::new(name)).ok();
-            }
+        if let Ok(outputs) = outputs(workdir, Missing::Fail) {
+            outputs.sweep_unfinished();
         }
+        let mut unsettled = Unsettled::load(dir);
+        // Written for rows that a crash kept from the journal. What of them is read again is written again.
+        unsettled.remove_files(workdir, |name| {
+            let mut names = stored.iter().map(|row| name_in_outputs(&row.rel_path));
+            names.any(|known| known == Some(name))
+        });
         let mut artifacts = Self {
             workdir: Arc::from(workdir),
             unsettled,

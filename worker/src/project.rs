@@ -8,13 +8,18 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::Path,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
+use tithon_ipc::files::is_unfinished;
 
 /// The directory's name.
 pub(crate) const NAME: &str = ".tithon";
@@ -131,6 +136,24 @@ impl ProjectDir {
         }
     }
 
+    /// Removes what writers left that were killed before they renamed it, on whatever host that was.
+    pub(crate) fn sweep_unfinished(&self) {
+        let Ok(entries) = Dir::read_from(&self.0) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let is_left = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+                let modified = UNIX_EPOCH + Duration::from_secs(seconds);
+                FileType::from_raw_mode(stat.st_mode).is_file() && is_unfinished(name, modified)
+            });
+            if is_left {
+                self.remove(name).ok();
+            }
+        }
+    }
+
     /// Puts a file on the disk; one that is gone needs none.
     ///
     /// # Errors
@@ -193,6 +216,34 @@ mod tests {
         dir.remove(name).unwrap();
         dir.remove(name).unwrap();
         assert!(!dir.holds(name));
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_when_nobody_writes_it_any_more() {
+        let project = tempfile::tempdir().unwrap();
+        let dir = outputs(project.path(), Missing::Make).unwrap();
+        let below = project.path().join(".tithon/outputs");
+        let hours_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+        let make = |name: &str| fs::File::create(below.join(name)).unwrap();
+        let left = make(".e1_0_0123abcd.png.4711.tmp");
+        left.set_modified(hours_ago).unwrap();
+        make("e1_0_0123abcd.png").set_modified(hours_ago).unwrap();
+        make(".e2_0_0123abcd.png.4711.tmp");
+        symlink("/there/is/none", below.join("a.1.tmp")).unwrap();
+
+        dir.sweep_unfinished();
+
+        let mut names: Vec<_> = fs::read_dir(below)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        let kept = [
+            ".e2_0_0123abcd.png.4711.tmp",
+            "a.1.tmp",
+            "e1_0_0123abcd.png",
+        ];
+        assert_eq!(names, kept);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ffi::OsStr, io, path::Path, sync::Arc, thread};
 
 use tithon_ipc::ids::sha256_hex;
 
+use super::unsettled::Unsettled;
 use crate::project::{Missing, NAME, ProjectDir};
 
 /// The directory below `.tithon/`.
@@ -75,18 +76,20 @@ impl Located {
 }
 
 /// Gives another session, known by a short name, a file of its own with an artifact's image; returns its
-/// `rel_path`, or `None` where the file is gone or cannot be written.
+/// `rel_path`, or `None` where the file is gone or cannot be written. It is noted in `unsettled` before.
 pub(crate) fn copy_for(
     session: &str,
     workdir: &Path,
     rel_path: &str,
     artifact_id: &str,
+    unsettled: &mut Unsettled,
 ) -> Option<String> {
     let name = name_in_outputs(rel_path)?;
     let bytes = read(workdir, name, artifact_id)?;
     let own = format!("{session}_{name}");
+    unsettled.add(&own);
     let written = outputs(workdir, Missing::Fail).and_then(|dir| {
-        let temporary = format!(".{own}.tmp");
+        let temporary = format!(".{own}.{}.tmp", std::process::id());
         dir.write(OsStr::new(&own), OsStr::new(&temporary), &bytes)?;
         dir.sync(OsStr::new(&own))
     });
@@ -96,15 +99,6 @@ pub(crate) fn copy_for(
             tracing::warn!("failed to copy the image {name}: {err}");
             None
         }
-    }
-}
-
-/// Removes a file that was written for nothing.
-pub(crate) fn remove_copy(workdir: &Path, rel_path: &str) {
-    if let Some(name) = name_in_outputs(rel_path) {
-        outputs(workdir, Missing::Fail)
-            .and_then(|dir| dir.remove(OsStr::new(name)))
-            .ok();
     }
 }
 

@@ -2,6 +2,7 @@
 //! whoever takes over after a crash can tell them from files of the project's other sessions.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -9,6 +10,9 @@ use std::{
 };
 
 use tithon_ipc::files::write_atomic;
+
+use super::files::outputs;
+use crate::project::Missing;
 
 /// The list's name in the session's directory.
 const FILE: &str = "outputs.unsettled";
@@ -21,15 +25,29 @@ pub(crate) struct Unsettled {
 }
 
 impl Unsettled {
-    /// An empty list, and the names that the worker before left.
-    pub(crate) fn load(session_dir: &Path) -> (Self, Vec<String>) {
+    /// The list that whoever wrote here before left.
+    pub(crate) fn load(session_dir: &Path) -> Self {
         let path = session_dir.join(FILE);
         let left = fs::read_to_string(&path).unwrap_or_default();
-        let list = Self {
+        Self {
             path,
-            names: Vec::new(),
-        };
-        (list, left.lines().map(str::to_owned).collect())
+            names: left.lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Removes the files that no row names, and then the list: a name that is free may become another
+    /// session's.
+    pub(crate) fn remove_files(&mut self, workdir: &Path, is_named: impl Fn(&str) -> bool) {
+        if self.names.is_empty() {
+            return;
+        }
+        if let Ok(outputs) = outputs(workdir, Missing::Fail) {
+            for name in self.names.iter().filter(|name| !is_named(name)) {
+                outputs.remove(OsStr::new(name)).ok();
+            }
+        }
+        self.names.clear();
+        self.store();
     }
 
     /// A file is about to be written.

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use tithon_ipc::files::write_atomic;
+use tithon_ipc::files::{sweep_unfinished, write_atomic};
 
 /// Environment of a launched kernel: the directory of its spool. Without it the kernel is a plain one.
 pub const SPOOL: &str = "TITHON_SPOOL";
@@ -75,7 +75,8 @@ pub fn install(dir: &Path) -> io::Result<PathBuf> {
 /// Writes files, each a name and its content, to `<dir>/<content hash>/` and returns that directory.
 ///
 /// Files that are there and right are left alone, others replaced by rename, so any number of processes
-/// may do this at once. Directories are created 0700, files 0600.
+/// may do this at once; what one of them left that was killed meanwhile goes when it is an hour old.
+/// Directories are created 0700, files 0600.
 ///
 /// # Errors
 /// Whatever the file system says.
@@ -85,6 +86,7 @@ pub fn install_files(dir: &Path, files: &[(&str, &str)]) -> io::Result<PathBuf> 
         .recursive(true)
         .mode(0o700)
         .create(&home)?;
+    sweep_unfinished(&home);
     for (name, content) in files {
         let path = home.join(name);
         if fs::read(&path).is_ok_and(|present| present == content.as_bytes()) {
@@ -115,6 +117,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn installing_again_changes_nothing_and_repairs_what_is_broken() {
@@ -123,11 +126,18 @@ mod tests {
         let before = fs::metadata(&entry).unwrap().modified().unwrap();
         let module = entry.with_file_name("tithon_fd.py");
         fs::write(&module, "torn").unwrap();
+        let left = entry.with_file_name("tithon_fd.py.4711-0.tmp");
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        fs::File::create(&left)
+            .unwrap()
+            .set_modified(hours_ago)
+            .unwrap();
 
         assert_eq!(install(dir.path()).unwrap(), entry);
 
         assert_eq!(fs::metadata(&entry).unwrap().modified().unwrap(), before);
         assert_eq!(fs::read_to_string(&module).unwrap(), FILES[1].1);
+        assert!(!left.exists(), "somebody was killed while writing it");
         assert_eq!(
             fs::metadata(&module).unwrap().permissions().mode() & 0o777,
             0o600

@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{Source, Wish};
 use crate::{
-    artifacts::{copy_for, remove_copy},
+    artifacts::{Unsettled, copy_for},
     journal::{self, Cut},
     kernel::{
         checkpoint::{Copy, CopyOrder},
@@ -141,19 +141,14 @@ impl Branching {
             }),
         };
         let (workdir, key) = (self.session.workdir.clone(), self.wish.name.key());
+        // What it names that the journal does not is removed, whoever finds it: we, a worker of the branch, or
+        // whoever takes the name after we were killed.
+        let mut images = Unsettled::load(&site.dir);
         let written = tokio::task::spawn_blocking(move || {
-            let mut images = Vec::new();
-            let written = journal::branch(&from, &to, &cut, &mut |image| {
-                let own = copy_for(key.as_str(), &workdir, &image.rel_path, &image.artifact_id);
-                images.extend(own.clone());
-                own
-            });
-            if written.is_err() {
-                for image in &images {
-                    remove_copy(&workdir, image);
-                }
-            }
-            written
+            journal::branch(&from, &to, &cut, &mut |image| {
+                let (path, id) = (&image.rel_path, &image.artifact_id);
+                copy_for(key.as_str(), &workdir, path, id, &mut images)
+            })
         });
         match written.await {
             Ok(Ok(executions)) => Ok(executions),
@@ -168,6 +163,8 @@ impl Branching {
 /// Where the new session is to be.
 struct Site {
     dir: PathBuf,
+    /// The project that its images are in.
+    workdir: PathBuf,
     /// The prefix of its kernel's sockets.
     endpoint: PathBuf,
     lock: Lock,
@@ -196,6 +193,7 @@ impl Site {
         }
         let site = Self {
             endpoint: session.home.kernel_endpoint(&name.key()),
+            workdir: session.workdir.clone(),
             dir,
             lock,
         };
@@ -203,8 +201,9 @@ impl Site {
         Ok(site)
     }
 
-    /// Removes everything in it but the lock, which others may look at.
+    /// Removes everything in it but the lock, which others may look at, and the images that were to be its.
     fn empty(&self) -> io::Result<()> {
+        self.remove_images();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let path = entry.path();
@@ -255,8 +254,13 @@ impl Site {
         })
     }
 
+    fn remove_images(&self) {
+        Unsettled::load(&self.dir).remove_files(&self.workdir, |_| false);
+    }
+
     fn remove(&self) {
         endpoints::remove(&self.endpoint);
+        self.remove_images();
         if let Err(err) = fs::remove_dir_all(&self.dir) {
             tracing::warn!("failed to remove what there was of a branch: {err}");
         }
