@@ -122,7 +122,7 @@ fn a_lost_state_is_made_again() {
 
 #[test]
 fn a_replay_stops_where_it_fails_and_goes_on_from_there() {
-    let home = Home::new();
+    let mut home = Home::new();
     let file = home.work().join("data");
     std::fs::write(&file, "1").unwrap();
     for code in ["a = 1", "b = a + int(open('data').read())", "print(b)"] {
@@ -143,11 +143,25 @@ fn a_replay_stops_where_it_fails_and_goes_on_from_there() {
     assert_eq!(results(&cells), ["e2 ok", "e3 ok"]);
     assert_eq!(run(&home, "a, b"), "(1, 2)\n");
 
-    // A new session is made so, and this one left alone; what fails as it did is no news.
+    // A new session is made so, and this one left alone; what fails as it did is no news, and what was
+    // cleared cannot be compared.
     let kernel = home.kernel("default");
+    home.tithon(&["clear", "e3"]).ok();
+    home.set("PATH", "/there/is/none");
     let (told, cells) = replay(&home, &["--to", "e4", "--with-failed", "--into", "copy"]);
     assert_eq!(told.code, 0, "{told:?}");
-    assert_eq!(results(&cells), ["e1 ok", "e2 ok", "e3 ok", "e4 ok"]);
+    assert_eq!(results(&cells), ["e1 ok", "e2 ok", "e3 cleared", "e4 ok"]);
+    assert!(told.stderr.contains("3 ok, 1 cleared"), "{told:?}");
+    // Its Python is the recorded one, whatever there would be here.
+    let python = |session: &str| {
+        let launched = std::fs::read_to_string(home.session(session).join("launch.json")).unwrap();
+        let launched: Value = serde_json::from_str(&launched).unwrap();
+        launched["launch"]["interpreter"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(python("copy"), python("default"));
     let copied = ["run", "--session", "copy", "-c", "b"];
     assert_eq!(home.tithon(&copied).ok(), "2\n");
     assert_eq!(home.kernel("default"), kernel);

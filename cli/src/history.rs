@@ -1,14 +1,14 @@
 //! A session's past and present as the journal has it, read without starting a kernel, or a session
 //! that is not there.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     error::CliError,
-    frames::{self, Execution, Kernel, Received},
+    frames::{self, Execution, Kernel, Output, Received},
     link::{Bound, Link, ask},
 };
 
@@ -157,6 +157,34 @@ pub(crate) async fn after_loss(
     }
     connection.close().await;
     Ok(first)
+}
+
+/// Executions whose output somebody cleared, as far back as the journal's rows go.
+///
+/// # Errors
+/// When the session cannot be reached.
+pub(crate) async fn cleared(link: &Link, bound: &Bound) -> Result<HashSet<String>, CliError> {
+    let mut connection = link.open().await?;
+    // Behind the first row, which clears nothing: from 0 there would be a snapshot instead of rows.
+    let op = json!({"op": "attach", "last_seen_seq": 1, "start_kernel": false});
+    connection.send(&bound.bind(op)).await?;
+    let mut cleared = HashSet::new();
+    while let Some(text) = connection.next().await? {
+        match Received::parse(&text)? {
+            Received::Event(event) if event.kind == "output" => {
+                let output: Output = event.payload()?;
+                // Programs clear what they have shown themselves; only a client clears a whole cell.
+                if output.msg_type == "clear_output" && output.content.tithon_scope == "cell" {
+                    cleared.extend(event.exec_id);
+                }
+            }
+            Received::Sync(_) => break,
+            Received::Error(message) => return Err(CliError::Server(message)),
+            _ => {}
+        }
+    }
+    connection.close().await;
+    Ok(cleared)
 }
 
 impl History {

@@ -85,8 +85,8 @@ impl Link {
                 launch: LaunchWish {
                     python: python.map(str::to_owned),
                     kernel: kernel.map(str::to_owned),
-                    memory_max: None,
                     env: BTreeMap::new(),
+                    ..LaunchWish::default()
                 },
             },
         }
@@ -215,8 +215,8 @@ impl Bound {
             launch: LaunchWish {
                 python: python.map(|named| absolute(named, workdir.as_deref())),
                 kernel: kernel.map(str::to_owned),
-                memory_max: None,
                 env: environment(),
+                ..LaunchWish::default()
             },
             session: session.to_owned(),
             workdir,
@@ -226,6 +226,12 @@ impl Bound {
     /// The same with a limit of memory, in bytes.
     pub(crate) fn limited(mut self, memory_max: Option<u64>) -> Self {
         self.launch.memory_max = memory_max;
+        self
+    }
+
+    /// The same with the Python that a session's kernel had, unless one is named.
+    pub(crate) fn like(mut self, session: &str) -> Self {
+        self.launch.like = Some(session.to_owned());
         self
     }
 

@@ -87,7 +87,7 @@ async fn converse(client: &mut Client, house: &House) -> Turn {
 
 async fn answer(client: &mut Client, house: &House, text: String) -> Turn {
     let call = match Parsed::from_text(&text) {
-        Parsed::Call(call) => call,
+        Parsed::Call(call) => *call,
         Parsed::Ignored => return Turn::Next,
         Parsed::Malformed(reason) => {
             return Turn::Dismiss(Dismissal {

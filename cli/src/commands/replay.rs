@@ -5,17 +5,16 @@
 //! that is stopped leaves nothing behind that would still run.
 
 use clap::Args;
-use serde_json::json;
 use tithon_ipc::ids::{quoted, session_flag};
 
-use super::{agreed, print};
+use super::{agreed, print, restart};
 use crate::{
     arguments::session,
     error::CliError,
     exit::Exit,
     follow::Stdin,
     history::{self, History},
-    link::{Bound, Link, ask},
+    link::{Bound, Link},
     render::{units, words},
     replay::{
         plan::{Plan, Wanted},
@@ -36,7 +35,8 @@ last restart, without those that `tithon restore` undid. What failed or was inte
 first time is left out, unless --with-failed. Cells run as any others do: they write files
 and send mails again. input() is asked here.
 
-Each cell is ok if it says the same as the first time, addresses, times and progress aside.
+Each cell is ok if it says the same as the first time, addresses, times and progress aside;
+one whose output was cleared is not compared.
 Ctrl-C interrupts the cell and stops; others that use the session may run cells in between.
 
 Exit codes:
@@ -99,7 +99,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     stdin: bool,
 
-    /// The Python to start the fresh kernel with
+    /// The Python to start the fresh kernel with; unless given, that of the recorded one
     #[arg(long, value_name = "PYTHON", conflicts_with_all = ["kernel", "keep_kernel"])]
     python: Option<String>,
 
@@ -118,6 +118,7 @@ pub(crate) async fn run(args: &ReplayArgs, link: &Link) -> Result<Exit, CliError
         args.python.as_deref(),
         args.kernel.as_deref(),
     );
+    let source = source.like(&args.session);
     let history = history::read(link, &source).await?;
     let after_loss = history::after_loss(link, &source, &history.kernel).await?;
     let executions: Vec<_> = history.executions.iter().map(|it| &it.execution).collect();
@@ -185,7 +186,7 @@ async fn target(
             ))),
             Err(CliError::NoSession { .. }) => {
                 let bound = link.bound(into, args.python.as_deref(), args.kernel.as_deref());
-                Ok(bound.at(history.workdir.as_deref()))
+                Ok(bound.at(history.workdir.as_deref()).like(&args.session))
             }
             Err(err) => Err(err),
         };
@@ -265,13 +266,5 @@ fn took(execution: &crate::frames::Execution) -> Option<f64> {
 /// # Errors
 /// When none starts.
 pub(crate) async fn refresh(link: &Link, target: &Bound) -> Result<(), CliError> {
-    let op = target.bind(json!({"op": "restart_kernel"}));
-    // Nothing has run in it yet: one more is as fresh.
-    link.repeated(async || {
-        let mut connection = link.open().await?;
-        ask(&mut connection, &op, "kernel_restarted").await?;
-        connection.close().await;
-        Ok(())
-    })
-    .await
+    restart::fresh(link, target).await.map(drop)
 }

@@ -48,6 +48,8 @@ struct Came {
 enum Outcome {
     Same,
     Differs,
+    /// The recorded output was cleared: there is nothing to compare.
+    Cleared,
     Failed,
     Interrupted,
     Died,
@@ -58,6 +60,7 @@ impl Outcome {
         match self {
             Self::Same => "ok",
             Self::Differs => "differs",
+            Self::Cleared => "cleared",
             Self::Failed => "failed",
             Self::Interrupted => "stopped",
             Self::Died => "died",
@@ -67,7 +70,7 @@ impl Outcome {
     fn colour(self) -> &'static str {
         match self {
             Self::Same => "32",
-            Self::Differs => "33",
+            Self::Differs | Self::Cleared => "33",
             _ => "31",
         }
     }
@@ -172,6 +175,13 @@ impl Run<'_> {
         let failed_before = cell.status == "error";
         let result = match exit {
             Exit::Success if failed_before => Outcome::Differs,
+            Exit::Success | Exit::Failure
+                if difference.is_some()
+                    && failed_before == (exit == Exit::Failure)
+                    && self.was_cleared(cell).await? =>
+            {
+                Outcome::Cleared
+            }
             // It failed the first time as well, and for the same reason.
             Exit::Success | Exit::Failure if difference.is_none() => Outcome::Same,
             Exit::Success => Outcome::Differs,
@@ -183,8 +193,17 @@ impl Run<'_> {
             result,
             exec_id,
             seconds,
-            difference,
+            difference: difference.filter(|_| result != Outcome::Cleared),
         })
+    }
+
+    async fn was_cleared(&self, cell: &Execution) -> Result<bool, CliError> {
+        if !cell.outputs.is_empty() {
+            return Ok(false);
+        }
+        let source = self.link.bound(self.source, None, None);
+        let cleared = history::cleared(self.link, &source).await?;
+        Ok(cleared.contains(&cell.exec_id))
     }
 
     /// The session whose cells they are, if they run in another.
@@ -219,6 +238,10 @@ impl Run<'_> {
             came.exec_id.as_deref(),
             Some(came.seconds),
         ))?;
+        if came.result == Outcome::Cleared {
+            let why = "its output was cleared: there is nothing to compare with";
+            print(&format!("    {}", palette.paint("2", why)))?;
+        }
         // With --verbose an error has been read already; what differs is seen best side by side.
         if let Some(difference) = &came.difference
             && came.result != Outcome::Interrupted
@@ -244,7 +267,7 @@ impl Run<'_> {
     ) -> String {
         let count = |outcome| ran.iter().filter(|ran| **ran == outcome).count();
         let mut parts = vec![format!("{} ok", count(Outcome::Same))];
-        for outcome in [Outcome::Differs, Outcome::Failed] {
+        for outcome in [Outcome::Differs, Outcome::Cleared, Outcome::Failed] {
             if count(outcome) > 0 {
                 parts.push(format!("{} {}", count(outcome), outcome.word()));
             }
@@ -262,7 +285,7 @@ impl Run<'_> {
         if stopped.is_none() {
             return words;
         }
-        let is_done = matches!(last, Outcome::Same | Outcome::Differs);
+        let is_done = matches!(last, Outcome::Same | Outcome::Differs | Outcome::Cleared);
         words.push_str(&match last {
             Outcome::Died => format!("; the kernel was lost in {}", cells[at].exec_id),
             Outcome::Failed => format!("; stopped at {}, which failed", cells[at].exec_id),

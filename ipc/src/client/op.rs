@@ -15,7 +15,7 @@ use crate::ids::SessionId;
 #[derive(Debug)]
 pub enum Parsed {
     /// An operation.
-    Call(Call),
+    Call(Box<Call>),
     /// Not JSON, or an operation nobody knows: ignored, as older servers do with newer clients.
     Ignored,
     /// Not an object, or a field of the wrong type: the connection ends with this reason.
@@ -53,6 +53,9 @@ pub struct LaunchWish {
     /// A kernelspec's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// A session whose kernel's Python, or kernelspec, it is to be where neither is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
     /// How much memory the session may use, in bytes; `u64::MAX` lifts an earlier limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<u64>,
@@ -251,7 +254,7 @@ impl Parsed {
             Err(_) => return Self::Ignored,
         };
         match call(&fields) {
-            Ok(Some(call)) => Self::Call(call),
+            Ok(Some(call)) => Self::Call(Box::new(call)),
             Ok(None) => Self::Ignored,
             Err(reason) => Self::Malformed(reason),
         }

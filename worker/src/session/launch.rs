@@ -11,9 +11,10 @@ use serde_json::json;
 use tithon_ipc::{
     client::{Frame, LaunchWish, Op},
     files::{self, KernelRecord},
-    ids::ExecId,
+    ids::{ExecId, SessionId},
     jupyter::{ConnectionFile, Signer},
     logs,
+    naming::session_dir,
     process::{ProcessHandle, ProcessIdentity, boot_id},
 };
 use tokio::time::Instant;
@@ -84,6 +85,12 @@ impl Session {
     pub(super) fn start_kernel(&mut self, wish: Option<LaunchWish>, restart: Option<ClientId>) {
         let stored = files::read_json::<LaunchFile>(&self.place.dir.join("launch.json")).ok();
         let mut wish = wish.unwrap_or_default();
+        if let Some(like) = wish.like.take()
+            && wish.python.is_none()
+            && wish.kernel.is_none()
+        {
+            (wish.python, wish.kernel) = self.recorded(&like);
+        }
         if let Some(before) = stored.map(|stored| stored.wish) {
             if wish.python.is_none() && wish.kernel.is_none() {
                 wish.python = before.python;
@@ -127,6 +134,23 @@ impl Session {
                 });
             drop(events.send(LaunchEvent::Chosen(Box::new(chosen))));
         });
+    }
+
+    /// The Python or kernelspec that a session's kernel was last started from.
+    fn recorded(&self, session: &str) -> (Option<String>, Option<String>) {
+        let Ok(id) = SessionId::parse(session) else {
+            return (None, None);
+        };
+        let dir = session_dir(&self.place.home.sessions(), &id, None);
+        let Ok(recorded) = files::read_json::<LaunchFile>(&dir.join("launch.json")) else {
+            return (None, None);
+        };
+        let LaunchFile { wish, launch } = recorded;
+        match launch.and_then(|launch| launch.interpreter) {
+            // Not the command that led to it: what it leads to depends on where it is given.
+            Some(interpreter) if wish.kernel.is_none() => (Some(interpreter), None),
+            _ => (wish.python, wish.kernel),
+        }
     }
 
     /// The environment that the kernel was started from.
