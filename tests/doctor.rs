@@ -190,22 +190,7 @@ fn a_lock_that_no_worker_holds_is_told() {
 #[test]
 fn processes_of_another_program_file_are_told() {
     let home = Home::empty();
-    let older = home.work().join("tithon");
-    // By another process: were it open for writing here, a child being forked would keep it open.
-    let copied = Command::new("cp")
-        .arg(env!("CARGO_BIN_EXE_tithon"))
-        .arg(&older)
-        .status();
-    assert!(copied.unwrap().success());
-    let ours = home.command(&["run", "-c", "1"]);
-    let mut command = Command::new(&older);
-    command.args(ours.get_args()).current_dir(home.work());
-    for (name, value) in ours.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let command = home.command_of_another_file(&["run", "-c", "1"]);
     Running::start(command, b"").finish().ok();
     let found = examine(&home, "versions");
     assert_eq!(found.severity, "warning", "{found:?}");

@@ -265,6 +265,23 @@ fn what_cannot_be_copied_is_named_and_the_session_goes_on() {
             .then_some(())
     });
     assert_eq!(checkpoints(&home)["checkpoints"], serde_json::json!([]));
+    // When that was is said, and it is dropped where none is wished any more.
+    let asked = std::time::SystemTime::now();
+    let asked = asked.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let refused_ts = checkpoints(&home)["refused_ts"].as_f64().unwrap();
+    assert!((0.0..600.0).contains(&(asked.as_secs_f64() - refused_ts)));
+    let words = home.tithon(&["checkpoints"]).stderr;
+    assert!(
+        words.contains("no checkpoint") && words.contains("s ago: "),
+        "{words}"
+    );
+    assert!(
+        !home
+            .tithon(&["checkpoints", "--keep", "0"])
+            .stderr
+            .contains("my-thread")
+    );
+    home.tithon(&["checkpoints", "--keep", "10"]).ok();
     assert_eq!(
         run(&home, "stop.set(); t.join(); 'still here'"),
         "'still here'\n"

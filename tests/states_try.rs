@@ -162,6 +162,33 @@ fn what_hangs_is_interrupted_and_ends_with_its_client() {
     assert_eq!(run(&home, "x"), "1\n");
 }
 
+/// It ended what was tried without a word.
+#[test]
+fn an_upgrade_waits_for_what_is_tried() {
+    let home = Home::new();
+    run(&home, "x = 1");
+    let worker = home.worker("default");
+    let (trying, copy) = started(
+        &home,
+        "while not os.path.exists('go'): time.sleep(0.01)\nprint(x)",
+    );
+    let upgrade = |arguments: &[&str]| {
+        let command = home.command_of_another_file(&[&["upgrade"], arguments].concat());
+        Running::start(command, b"").finish()
+    };
+    let left = upgrade(&["--no-wait"]);
+    assert_eq!(left.code, 1, "{left:?}");
+    assert!(
+        left.stdout.contains("left        default is busy"),
+        "{left:?}"
+    );
+    assert!(is_alive(copy));
+    std::fs::write(home.work().join("go"), "").unwrap();
+    assert!(trying.finish().ok().ends_with("1\n"));
+    upgrade(&[]).ok();
+    assert_ne!(home.worker("default"), worker);
+}
+
 #[test]
 fn a_copy_outlives_the_supervisor_and_not_its_worker() {
     let mut home = Home::new();

@@ -141,6 +141,29 @@ impl Home {
         command
     }
 
+    /// The same by another file with the same program, as there are two around an upgrade.
+    pub(crate) fn command_of_another_file(&self, arguments: &[&str]) -> Command {
+        let other = self.dir.path().join("tithon");
+        if !other.exists() {
+            // By another process: were it open for writing here, a child being forked would keep it open.
+            let copied = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_tithon"))
+                .arg(&other)
+                .status();
+            assert!(copied.unwrap().success());
+        }
+        let ours = self.command(arguments);
+        let mut command = Command::new(other);
+        command.args(ours.get_args()).current_dir(self.work());
+        for (name, value) in ours.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// Runs the program to its end.
     pub(crate) fn tithon(&self, arguments: &[&str]) -> Output {
         self.tithon_reading(arguments, b"")

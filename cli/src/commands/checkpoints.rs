@@ -54,6 +54,7 @@ struct Reply {
     memory_bytes: u64,
     memory_max: u64,
     refused: Option<String>,
+    refused_ts: Option<f64>,
     checkpoints: Vec<Checkpoint>,
 }
 
@@ -134,8 +135,12 @@ fn show(reply: &Reply) -> Result<(), CliError> {
         ),
     });
     if let Some(refused) = &reply.refused {
+        let when = match reply.refused_ts {
+            Some(at) => format!("was taken {} ago", units::span(now - at)),
+            None => "is taken".to_owned(),
+        };
         words::say(&format!(
-            "none after the last cell: {refused}\n\
+            "no checkpoint {when}: {refused}\n\
              hint: after the kernel's death `tithon replay` runs the recorded cells again"
         ));
     }

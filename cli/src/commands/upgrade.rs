@@ -29,7 +29,8 @@ Examples:
 
 Nothing that runs is interrupted: editors stay connected while the supervisor is
 replaced, and a worker's clients come back to its successor by themselves, which
-takes over the kernel and continues the running cell.
+takes over the kernel and continues the running cell. What `tithon try` runs ends
+with its worker, so that is waited for as a running cell is.
 
 Exit codes:
     0  everything runs this version
@@ -46,7 +47,7 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpgradeArgs {
-    /// Replace workers in the middle of a cell too
+    /// Replace workers in the middle of a cell too; what `tithon try` runs ends
     #[arg(long, conflicts_with = "no_wait")]
     now: bool,
 
@@ -105,7 +106,7 @@ pub(crate) async fn run(args: &UpgradeArgs, link: &Link) -> Result<Exit, CliErro
             if !told {
                 let names: Vec<_> = busy.iter().map(|worker| worker.name.as_str()).collect();
                 words::say(&format!(
-                    "waiting for {} to be idle\nhint: --now replaces workers in the middle of a cell, which loses nothing either",
+                    "waiting for {} to be idle\nhint: --now replaces workers in the middle of a cell, which loses nothing either but what `tithon try` runs",
                     names.join(", ")
                 ));
                 told = true;
@@ -149,6 +150,8 @@ async fn supervisor(link: &Link, file: (u64, u64)) -> Result<String, CliError> {
 struct Condition {
     state: String,
     queue_len: u64,
+    /// Of `tithon try` and `tithon branch`; they end with their worker.
+    copies: u64,
 }
 
 impl Default for Condition {
@@ -156,6 +159,7 @@ impl Default for Condition {
         Self {
             state: "unknown".to_owned(),
             queue_len: 0,
+            copies: 0,
         }
     }
 }
@@ -164,7 +168,8 @@ async fn is_idle(worker: &Worker) -> bool {
     match worker.ask(&Request::Status, WITHIN).await {
         Ok(Reply::Status(text)) => {
             let condition: Condition = serde_json::from_str(&text).unwrap_or_default();
-            matches!(condition.state.as_str(), "idle" | "dead") && condition.queue_len == 0
+            matches!(condition.state.as_str(), "idle" | "dead")
+                && condition.queue_len + condition.copies == 0
         }
         _ => false,
     }

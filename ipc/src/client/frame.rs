@@ -58,9 +58,12 @@ pub enum Frame<'a> {
         /// What they hold together, in bytes, and what they may.
         memory_bytes: u64,
         memory_max: u64,
-        /// Why there was none after the last cell.
+        /// Why none was taken when one was last due, or those there were are given up.
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<&'a str>,
+        /// When that was, in unix seconds, where it is not so at any time.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused_ts: Option<f64>,
         checkpoints: &'a [Value],
     },
     /// What was tried on a copy of the kernel has ended, and the copy is gone; Tithon's own addition.

@@ -151,6 +151,7 @@ impl Session {
                 .map_or(0, |at| self.checkpoints.kept.list[at].memory);
             self.give_up_one();
             excess = excess.saturating_sub(freed);
+            self.checkpoints.refused_at = crate::journal::now();
             self.checkpoints.refused = Some(if weights.pressure {
                 "checkpoints are given up, for memory is short".to_owned()
             } else {

@@ -84,6 +84,8 @@ pub(in crate::session) struct Checkpoints {
     pub(super) given_up: bool,
     /// Why there was none the last time.
     pub(super) refused: Option<String>,
+    /// When that was, in unix seconds.
+    pub(super) refused_at: f64,
     pub(super) weigh_due: Option<Instant>,
     pub(super) weighing: bool,
     /// Bytes they hold together.
@@ -120,6 +122,7 @@ impl Checkpoints {
             allowance: Allowance::new(Instant::now()),
             given_up: false,
             refused: None,
+            refused_at: 0.0,
             weighing: false,
             together: 0,
             epoch: 0,

@@ -171,6 +171,7 @@ impl Session {
             self.notice(&format!("no checkpoint after {exec}: {reason}"));
         }
         self.checkpoints.refused = Some(reason);
+        self.checkpoints.refused_at = crate::journal::now();
     }
 
     fn await_freeze(&mut self, exec: ExecId, seq: Seq) {
@@ -307,16 +308,18 @@ impl Session {
         });
     }
 
-    fn why_no_checkpoint(&self) -> Option<&str> {
-        let plain = self.checkpoints.keep() > 0
-            && self
-                .kernel
-                .running()
-                .is_some_and(|kernel| kernel.ready && !kernel.records_everything());
-        match plain {
-            true => Some("only Python kernels under Tithon's launcher can be copied"),
-            false => self.checkpoints.refused.as_deref(),
+    /// With when that was found, in unix seconds, where it is not so by itself.
+    fn why_no_checkpoint(&self) -> Option<(&str, Option<f64>)> {
+        if self.checkpoints.keep() == 0 {
+            return None;
         }
+        let kernel = self.kernel.running();
+        if kernel.is_some_and(|kernel| kernel.ready && !kernel.records_everything()) {
+            let why = "only Python kernels under Tithon's launcher can be copied";
+            return Some((why, None));
+        }
+        let refused = self.checkpoints.refused.as_deref()?;
+        Some((refused, Some(self.checkpoints.refused_at)))
     }
 
     // -- what clients ask
@@ -353,12 +356,14 @@ impl Session {
                 })
             })
             .collect();
+        let refused = self.why_no_checkpoint();
         let frame = Frame::Checkpoints {
             keep: self.checkpoints.keep(),
             auto_restore: self.checkpoints.restores_by_itself(),
             memory_bytes: self.checkpoints.together,
             memory_max: self.checkpoints.memory_max,
-            refused: self.why_no_checkpoint(),
+            refused: refused.map(|(why, _)| why),
+            refused_ts: refused.and_then(|(_, at)| at),
             checkpoints: &list,
         }
         .to_text();

@@ -146,7 +146,8 @@ impl Copies {
             || self.unmade().any(|wanted| wanted.client == client)
     }
 
-    fn count(&self) -> usize {
+    /// How many run or are to be made.
+    pub(super) fn count(&self) -> usize {
         self.running.len() + self.unmade().count()
     }
 
