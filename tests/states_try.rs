@@ -80,7 +80,7 @@ fn nothing_is_left_of_what_was_tried() {
     let before = (seqs(), processes(&home), files(&home));
     let told = tried(
         &home,
-        "x.append('try-me'); print(x, random.random() < 1, len(In)); import os; os.environ['A'] = 'b'\n\
+        "x.append('try-me'); print(x, random.random() == 0.32383276483316237, len(In)); import os; os.environ['A'] = 'b'\n\
          from comm import create_comm; create_comm(target_name='jupyter.widget', data={'state': {}})\nx",
     );
     assert_eq!(told, "[1, 'try-me'] True 3\n[1, 'try-me']\n");

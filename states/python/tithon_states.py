@@ -107,8 +107,6 @@ class State:
 
     def _fork_here(self, fds):
         """Fork; true in the copy, once it is a state."""
-        random = sys.modules.get("random")
-        before = random and random.getstate()  # CPython seeds it anew in a copy
         try:
             if tithon_fork.fork():
                 return False
@@ -116,8 +114,6 @@ class State:
             Channel(os.dup(fds[0])).send({"refused": f"it cannot be forked: {error.strerror}"})
             return False
         try:
-            if random:
-                random.setstate(before)
             return self._begin(fds)
         except BaseException as error:
             _say(f"tithon: a copy could not begin: {error!r}")

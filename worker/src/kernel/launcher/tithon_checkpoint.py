@@ -162,8 +162,6 @@ class Checkpointer:
 
     def _fork_here(self, content):
         """Fork; None in the kernel. Two generations: the copy is nobody's child whom the user waits for."""
-        random = sys.modules.get("random")
-        before = random and random.getstate()  # CPython seeds it anew in a copy
         ends, alive = os.pipe()
         between = _fork()
         if between == 0:
@@ -171,8 +169,6 @@ class Checkpointer:
                 if _fork() == 0:
                     os.close(ends)
                     os.close(alive)
-                    if random:
-                        random.setstate(before)
                     return self._freeze(content)
             except BaseException as error:
                 _say(f"tithon: no checkpoint: {error!r}")
@@ -221,13 +217,9 @@ class Checkpointer:
                     if order is None:
                         continue
                     _reap()
-                    random = sys.modules.get("random")
-                    before = random and random.getstate()
                     if self._fork_for(order, listener, connection):
                         break
         os.setsid()
-        if random:
-            random.setstate(before)
         _own_offsets()
         _title(title)
         if not order.get("guarded"):

@@ -11,10 +11,16 @@ _PR_SET_NAME = 15
 
 
 def fork():
+    """As `os.fork`, but a copy's random numbers go on as this process's would."""
+    random = sys.modules.get("random")
+    before = random and random.getstate()  # CPython seeds it anew in a copy
     with warnings.catch_warnings():
         # Python 3.12 warns of threads; which ones there are is known here.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        pid = os.fork()
+    if pid == 0 and random:
+        random.setstate(before)
+    return pid
 
 
 def open_descriptors():
