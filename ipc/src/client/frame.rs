@@ -45,8 +45,11 @@ pub enum Frame<'a> {
     /// The kernel is that of a checkpoint again; Tithon's own addition.
     KernelRestored {
         kernel_pid: i32,
-        /// The execution after which the checkpoint was taken.
+        /// The execution after which it was taken.
         to: &'a str,
+        /// The state's name, if it is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state: Option<&'a str>,
         /// The executions that have run since and are not in it.
         lost: &'a [String],
     },
@@ -66,6 +69,24 @@ pub enum Frame<'a> {
         refused_ts: Option<f64>,
         checkpoints: &'a [Value],
     },
+    /// The states of the session, oldest first, and the executions that are to become some; Tithon's
+    /// own addition.
+    States {
+        /// What they and the checkpoints hold together, in bytes, and what they may.
+        memory_bytes: u64,
+        memory_max: u64,
+        states: &'a [Value],
+        running: &'a [Value],
+    },
+    /// A state and its variables: `{name: {"type", "repr"}}`; Tithon's own addition.
+    State {
+        state: &'a Value,
+        variables: &'a Value,
+        /// How many more variables there are.
+        left_out: u64,
+    },
+    /// The states that were given up; Tithon's own addition.
+    StatesRemoved { names: &'a [String] },
     /// What was tried on a copy of the kernel has ended, and the copy is gone; Tithon's own addition.
     Tried {
         /// `ok`, or what else the kernel said; `error` where the copy died.
@@ -76,7 +97,7 @@ pub enum Frame<'a> {
     Branched {
         /// Its name.
         session: &'a str,
-        /// The execution whose checkpoint it begins with, if not the kernel as it was.
+        /// The state, or the execution whose checkpoint, it begins with, if not the kernel as it was.
         from: Option<&'a str>,
         kernel_pid: i32,
         /// How many executions its history has.

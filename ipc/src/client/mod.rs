@@ -4,6 +4,7 @@ mod connection;
 mod frame;
 mod op;
 mod services;
+mod states;
 mod values;
 
 pub use connection::{Connection, ConnectionError, MESSAGE_MAX, websocket_config};
@@ -13,5 +14,6 @@ pub use op::{
     Op, Origin, Parsed, Submission, Trial,
 };
 pub use services::{Comm, CommKind, Outcome, Question, QuestionKind, reply_text};
+pub use states::{StateName, StateOp, StateRun};
 /// A frame's text as [`Connection::next`] gives it, not copied.
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as FrameText;

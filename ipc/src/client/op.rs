@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     services::{Comm, CommKind, Question, QuestionKind},
+    states::StateOp,
     values::{self, FieldError},
 };
 use crate::ids::SessionId;
@@ -80,7 +81,7 @@ pub enum Op {
     ClearOutput(Clear),
     /// A fresh kernel for the session.
     RestartKernel,
-    /// Go back to a checkpoint: the one after an execution, else the newest; Tithon's own addition.
+    /// Go back to a state, or the checkpoint after an execution, else the newest; Tithon's own addition.
     RestoreKernel { to: Option<String> },
     /// Which checkpoints there are, and how many there should be; Tithon's own addition.
     Checkpoints(CheckpointWish),
@@ -88,6 +89,8 @@ pub enum Op {
     Try(Trial),
     /// Make a second session with this one's history and a copy of its kernel; Tithon's own addition.
     Branch(BranchWish),
+    /// Something about the session's states; Tithon's own addition.
+    States(Box<StateOp>),
     /// Answer the prompt of this connection's copy; Tithon's own addition.
     CopyInput { value: String },
     /// Interrupt this connection's copy; Tithon's own addition.
@@ -133,6 +136,7 @@ impl Op {
             | Self::Checkpoints(_)
             | Self::Try(_)
             | Self::Branch(_)
+            | Self::States(_)
             | Self::CopyInput { .. }
             | Self::CopyInterrupt
             | Self::GetArtifact { .. }
@@ -162,7 +166,7 @@ pub struct CheckpointWish {
 pub struct Trial {
     /// The code, verbatim.
     pub code: String,
-    /// The execution whose checkpoint is copied; the live kernel unless given.
+    /// The state, or the execution whose checkpoint, is copied; the live kernel unless given.
     pub from: Option<String>,
     /// Whether `input()` may ask.
     pub allow_stdin: bool,
@@ -173,7 +177,7 @@ pub struct Trial {
 pub struct BranchWish {
     /// Its name, which no session has.
     pub name: SessionId,
-    /// The execution whose checkpoint it begins with; the live kernel unless given.
+    /// The state, or the execution whose checkpoint, it begins with; the live kernel unless given.
     pub from: Option<String>,
 }
 
@@ -360,9 +364,13 @@ fn call(fields: &Map<String, Value>) -> Result<Option<Call>, FieldError> {
         },
         "import_notebook" => Op::Convert(notebook(fields, Direction::Import)),
         "export_notebook" => Op::Convert(notebook(fields, Direction::Export)),
-        name => match QuestionKind::named(name) {
-            Some(kind) => Op::Ask(Question::from_fields(kind, fields)?),
-            None => return Ok(None),
+        name => match (
+            QuestionKind::named(name),
+            StateOp::from_fields(name, fields)?,
+        ) {
+            (Some(kind), _) => Op::Ask(Question::from_fields(kind, fields)?),
+            (None, Some(op)) => Op::States(Box::new(op)),
+            (None, None) => return Ok(None),
         },
     };
     Ok(Some(Call {

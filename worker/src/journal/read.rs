@@ -100,6 +100,8 @@ pub struct StoredExecution {
     pub started_at: Option<f64>,
     finished_at: Option<f64>,
     imported: bool,
+    /// Where it is run in a state rather than the kernel: `{"name", "from"}`.
+    pub state: Option<String>,
 }
 
 /// The columns of [`StoredExecution::from_row`], by place: SQLite finds one by its name by comparing
@@ -107,7 +109,7 @@ pub struct StoredExecution {
 const EXECUTION: &str =
     "SELECT seq, status, code, kernel_msg_id, allow_stdin, batch, stop_on_error,
     submitted_by, cell_origin_uri, cell_range, cell_index, execution_count, cell_hash, started_at,
-    finished_at, imported, folded_json, fold_state FROM executions";
+    finished_at, imported, folded_json, fold_state, state FROM executions";
 
 impl StoredExecution {
     /// Whether another program asked the kernel for it: requests of ours are named so.
@@ -115,6 +117,11 @@ impl StoredExecution {
         self.kernel_msg_id
             .as_deref()
             .is_some_and(|msg_id| !msg_id.starts_with("tithon-"))
+    }
+
+    /// Whether it is the kernel that runs it, and for us.
+    fn is_the_kernels(&self) -> bool {
+        self.state.is_none() && !self.is_foreign()
     }
 
     /// The snapshot's entry (PROTOCOL §7), with the fold given instead of the stored one if any.
@@ -126,7 +133,7 @@ impl StoredExecution {
             fold.state.as_deref()
         };
         format!(
-            r#"{{"exec_id": "{}", "seq": {}, "code": {}, "status": "{}", "execution_count": {}, "cell_hash": {}, "origin": {}, "outputs": {}, "fold_state": {}, "started_at": {}, "finished_at": {}{}}}"#,
+            r#"{{"exec_id": "{}", "seq": {}, "code": {}, "status": "{}", "execution_count": {}, "cell_hash": {}, "origin": {}, "outputs": {}, "fold_state": {}, "started_at": {}, "finished_at": {}{}{}}}"#,
             self.exec,
             self.exec.0,
             json::to_string(&self.code),
@@ -141,6 +148,10 @@ impl StoredExecution {
             self.submitted_by
                 .as_ref()
                 .map(|who| format!(r#", "submitted_by": {}"#, json::to_string(who)))
+                .unwrap_or_default(),
+            self.state
+                .as_ref()
+                .map(|state| format!(r#", "state": {state}"#))
                 .unwrap_or_default(),
         )
     }
@@ -179,6 +190,7 @@ impl StoredExecution {
                 outputs: row.get(16)?,
                 state: row.get(17)?,
             },
+            state: row.get(18)?,
         })
     }
 }
@@ -278,14 +290,15 @@ fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
     let last_started = rows(
         connection,
         &format!(
-            "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.started' ORDER BY msg_seq DESC LIMIT 1"
+            "{ROW} WHERE msg_seq > ?1 AND msg_type = 'tithon.started' AND NOT EXISTS (SELECT 1 FROM executions
+                WHERE executions.exec_id = messages.exec_id AND state IS NOT NULL) ORDER BY msg_seq DESC LIMIT 1"
         ),
         0,
     )?
     .pop();
     let running = open
         .iter()
-        .find(|execution| execution.status == "running" && !execution.is_foreign());
+        .find(|execution| execution.status == "running" && execution.is_the_kernels());
     let running_since = running
         .map(|running| started_at(connection, running.exec))
         .transpose()?;

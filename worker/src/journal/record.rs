@@ -188,6 +188,8 @@ pub struct NewExecution {
     pub batch: ExecId,
     /// Whether an error skips the rest of the batch.
     pub stop_on_error: bool,
+    /// Where it is run in a state rather than the kernel: `{"name", "from"}`, as JSON text.
+    pub state: Option<String>,
 }
 
 /// What a transaction changes beside adding rows.

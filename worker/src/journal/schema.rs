@@ -1,7 +1,8 @@
 //! The database's layout (PROTOCOL §15): its column names are an interface that tools read.
 //!
 //! Beside the Python program's columns: `messages.wire` (what rebuilds the exact frames, see
-//! `wire.rs`), `executions.fold_state`, `.batch` and `.stop_on_error`, `artifacts.elided_from` (an execution whose
+//! `wire.rs`), `executions.fold_state`, `.batch`, `.stop_on_error` and `.state` (of one that was run in
+//! a state rather than the kernel: which, and what came of it), `artifacts.elided_from` (an execution whose
 //! fold had no room for it), and the tables `frames`
 //! (texts that repeat), `traffic` (messages that are no events) and `displays`.
 
@@ -25,7 +26,7 @@ CREATE TABLE IF NOT EXISTS executions(
     submitted_by TEXT, status TEXT, execution_count INTEGER, kernel_msg_id TEXT,
     allow_stdin INTEGER DEFAULT 0, started_at REAL, finished_at REAL,
     folded_json TEXT, imported INTEGER DEFAULT 0,
-    fold_state TEXT, batch INTEGER, stop_on_error INTEGER DEFAULT 0);
+    fold_state TEXT, batch INTEGER, stop_on_error INTEGER DEFAULT 0, state TEXT);
 CREATE TABLE IF NOT EXISTS artifacts(
     artifact_id TEXT PRIMARY KEY, sha256 TEXT, mime TEXT, rel_path TEXT, bytes_len INTEGER,
     elided_from TEXT);
@@ -60,6 +61,7 @@ const ADDED: &[(&str, &str)] = &[
     ("executions", "fold_state TEXT"),
     ("executions", "batch INTEGER"),
     ("executions", "stop_on_error INTEGER DEFAULT 0"),
+    ("executions", "state TEXT"),
     ("artifacts", "elided_from TEXT"),
     ("messages", "target_exec TEXT"),
     ("messages", "wire BLOB"),
@@ -90,7 +92,9 @@ pub(super) fn open(path: &Path, session_id: &str) -> Result<Connection, JournalE
             create(&mut connection, session_id).map_err(failed)?;
         }
     } else {
-        rename(&mut connection, session_id).map_err(failed)?;
+        add_later_columns(&connection)
+            .and_then(|()| rename(&mut connection, session_id))
+            .map_err(failed)?;
     }
     Ok(connection)
 }
@@ -181,6 +185,11 @@ pub(super) fn add_tables_and_columns(connection: &Connection) -> rusqlite::Resul
         add_column(connection, table, column)?;
     }
     Ok(())
+}
+
+/// Adds what the layout did not have from its beginning, and nobody misses who does not know it.
+fn add_later_columns(connection: &Connection) -> rusqlite::Result<()> {
+    add_column(connection, "executions", "state TEXT")
 }
 
 pub(super) fn add_indexes(connection: &Connection) -> rusqlite::Result<()> {

@@ -183,8 +183,8 @@ impl Writer {
         self.count(new.code.len());
         open.prepare_cached(
             "INSERT INTO executions(exec_id, seq, code, cell_hash, cell_origin_uri, cell_range, cell_index,
-                submitted_by, status, allow_stdin, batch, stop_on_error, session_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+                submitted_by, status, allow_stdin, batch, stop_on_error, state, session_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
                 (SELECT value FROM meta WHERE key = 'session_id'))",
         )?
         .execute(params![
@@ -200,6 +200,7 @@ impl Writer {
             new.allow_stdin,
             number(new.batch),
             new.stop_on_error,
+            new.state,
         ])
         .map(drop)
     }

@@ -24,6 +24,10 @@ const WAKE_PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a copy, and what it started, may take to be killed.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a copy may take to say what its variables are.
+const SHOW_PATIENCE: Duration = Duration::from_secs(8);
+/// Bytes of what it says.
+const VARIABLES_MAX: u64 = 8 << 20;
 /// An answer is a process id.
 const ANSWER_MAX: u64 = 1024;
 
@@ -49,8 +53,8 @@ fn listener(stream: &UnixStream) -> io::Result<ProcessIdentity> {
     ProcessIdentity::of(pid)?.ok_or_else(gone)
 }
 
-/// Lets a checkpoint become a kernel, which writes its spool from `spool_base` on. The checkpoint
-/// stays what it is.
+/// Lets a checkpoint become a kernel, which writes its spool from `spool_base` on, where `seat` says if that
+/// is not where it was made. The checkpoint stays what it is.
 ///
 /// # Errors
 /// When it does not listen, is another process than it was, or cannot fork.
@@ -58,8 +62,9 @@ pub async fn wake(
     socket: &Path,
     checkpoint: &ProcessIdentity,
     spool_base: u64,
+    seat: Option<Seat>,
 ) -> io::Result<ProcessHandle> {
-    let order = Order::Wake { spool_base };
+    let order = Order::Wake { spool_base, seat };
     fork(socket, checkpoint, &order).await.map(|(pid, _)| pid)
 }
 
@@ -67,19 +72,35 @@ pub async fn wake(
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Order<'a> {
-    Wake { spool_base: u64 },
+    Wake {
+        spool_base: u64,
+        #[serde(flatten)]
+        seat: Option<Seat>,
+    },
     Copy(&'a CopyOrder),
+    Show {
+        /// Most variables.
+        most: u32,
+    },
+}
+
+/// Where a kernel is reached and heard.
+#[derive(Clone, Debug, Serialize)]
+pub struct Seat {
+    /// Its connection file.
+    pub connection: PathBuf,
+    /// Its spool.
+    pub spool: PathBuf,
+    /// Where what its programs write to neither spool nor terminal goes.
+    pub log: PathBuf,
 }
 
 /// How a copy of a checkpoint is to live beside the session's kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct CopyOrder {
-    /// Its connection file.
-    pub connection: PathBuf,
-    /// Its spool, which is empty.
-    pub spool: PathBuf,
-    /// Where what its programs write to neither spool nor terminal goes.
-    pub log: PathBuf,
+    /// Its own, with a spool that is empty.
+    #[serde(flatten)]
+    pub seat: Seat,
     /// The directory that it belongs to, instead of the session's.
     pub mark: PathBuf,
     /// Where it enters a control group, if it is to be in one.
@@ -146,6 +167,41 @@ impl Copy {
         if timeout(END_PATIENCE, gone).await.is_err() {
             self.process.signal(Signal::KILL).ok();
         }
+    }
+}
+
+/// The variables of a frozen kernel, as `{name: {"type", "repr"}}`, and how many more there are.
+#[derive(Debug, Deserialize)]
+pub struct Variables {
+    /// Those that are shown.
+    pub variables: serde_json::Value,
+    /// How many are not.
+    pub left_out: u64,
+}
+
+/// Asks a copy of a checkpoint, thrown away afterwards, what its variables are.
+///
+/// # Errors
+/// Those of [`wake`], and when a value does not come to say what it is.
+pub async fn variables(
+    socket: &Path,
+    checkpoint: &ProcessIdentity,
+    most: u32,
+) -> io::Result<Variables> {
+    let (process, connection) = fork(socket, checkpoint, &Order::Show { most }).await?;
+    let mut answer = Vec::new();
+    let mut connection = connection.take(VARIABLES_MAX);
+    let told = timeout(SHOW_PATIENCE, connection.read_to_end(&mut answer)).await;
+    process.signal(Signal::KILL).ok();
+    match told {
+        Ok(told) => {
+            told?;
+            serde_json::from_slice(&answer).map_err(|_| io::Error::other("the copy ended over it"))
+        }
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "a variable's repr does not come to an end",
+        )),
     }
 }
 

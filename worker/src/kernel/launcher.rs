@@ -35,10 +35,11 @@ pub const FORKING: [(&str, &str); 2] = [
 ];
 
 /// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
     ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
     ("tithon_copy.py", include_str!("launcher/tithon_copy.py")),
+    ("tithon_show.py", include_str!("launcher/tithon_show.py")),
     FORKING[0],
     FORKING[1],
     (

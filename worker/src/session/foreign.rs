@@ -80,6 +80,7 @@ impl Session {
             allow_stdin: false,
             batch: exec,
             stop_on_error: false,
+            state: None,
         }));
         self.row(Some(exec), "tithon.queued", &queued);
         self.note_started(exec, Some(parent.msg_id.to_string()), ts);

@@ -289,7 +289,7 @@ impl Session {
     }
 
     /// Journals a kernel message as an event.
-    fn event(
+    pub(super) fn event(
         &mut self,
         exec: Option<ExecId>,
         target: Option<ExecId>,
@@ -394,7 +394,7 @@ impl Session {
     }
 }
 
-fn display_id(message: &Message) -> Option<String> {
+pub(super) fn display_id(message: &Message) -> Option<String> {
     #[derive(Deserialize)]
     struct Content {
         transient: Option<Transient>,

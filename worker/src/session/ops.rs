@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tithon_ipc::{
-    client::{Clear, Frame, LaunchWish, Op},
+    client::{Clear, Frame, LaunchWish, Op, StateOp},
     ids::ExecId,
 };
 use tokio::time::Instant;
@@ -74,6 +74,7 @@ impl Session {
             {
                 self.want_copy(client, Purpose::Branch(wish));
             }
+            Op::States(op) if !needs_kernel(&op) => self.state_op(client, *op),
             Op::CopyInput { value } => self.wish_of_copy(client, Wish::Input(value)),
             Op::CopyInterrupt => self.wish_of_copy(client, Wish::Interrupt),
             Op::RestartKernel if self.is_being_restored() => {
@@ -125,6 +126,7 @@ impl Session {
             Op::Submit(submission) => self.submit(client, submission),
             Op::Try(trial) => self.want_copy(client, Purpose::Try(trial)),
             Op::Branch(wish) => self.want_copy(client, Purpose::Branch(wish)),
+            Op::States(op) => self.state_op(client, *op),
             Op::InputReply { value } => self.input_reply(client, &value),
             Op::ClearOutput(which) => self.clear_output(client, which),
             Op::Comm(comm) => self.comm_from_client(client, &comm),
@@ -254,6 +256,11 @@ pub(crate) fn killed(op: &Op) -> Answer {
         Op::RestartKernel => Answer::Close(text),
         _ => Answer::Frame(text),
     }
+}
+
+/// Whether it is about the kernel as it is, which has to be started first.
+fn needs_kernel(op: &StateOp) -> bool {
+    matches!(op, StateOp::Run(run) if run.from.is_none())
 }
 
 /// Operations that are answered before they get here.

@@ -112,7 +112,9 @@ impl Session {
             .get(REPLY)
             .and_then(|reply| serde_json::from_str(reply).ok());
         for execution in loaded.open {
-            if execution.is_foreign() {
+            if execution.state.is_some() {
+                self.restore_run(&execution);
+            } else if execution.is_foreign() {
                 self.foreign.extend(Foreign::restore(&execution));
             } else if execution.status == Status::Running.name() {
                 let seen = self.lifecycle.saw_running();
@@ -189,6 +191,7 @@ impl Session {
                 allow_stdin: submission.allow_stdin,
                 batch,
                 stop_on_error: submission.stop_on_error,
+                state: None,
             }));
             self.folds.entry(exec).or_default();
             let mut queued = json!({"code": cell.code, "origin": raw});

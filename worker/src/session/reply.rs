@@ -37,11 +37,9 @@ impl ExecuteReply {
 /// The content of an `execute_reply`.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Reply {
-    /// `ok`, `error` or `aborted`.
-    pub(super) status: String,
-    /// The kernel's count.
+    status: String,
     #[serde(default)]
-    pub(super) execution_count: Option<i64>,
+    execution_count: Option<i64>,
     #[serde(default)]
     payload: Vec<serde_json::Value>,
 }
@@ -57,6 +55,14 @@ impl Reply {
                 payload: Vec::new(),
             }
         })
+    }
+
+    /// How it says that the cell ended.
+    pub(super) fn outcome(self) -> ExecuteReply {
+        ExecuteReply {
+            status: self.status,
+            execution_count: self.execution_count,
+        }
     }
 
     /// Texts for a pager.
@@ -78,9 +84,6 @@ impl Session {
                 &json!({"name": "stdout", "text": text, "tithon_scope": "cell"}),
             );
         }
-        ExecuteReply {
-            status: reply.status,
-            execution_count: reply.execution_count,
-        }
+        reply.outcome()
     }
 }

@@ -9,6 +9,7 @@ use tithon_ipc::{
     files,
     ids::ExecId,
     jupyter::{ConnectionFile, Signer},
+    logs,
     process::ProcessHandle,
 };
 
@@ -23,7 +24,11 @@ use super::{
 use crate::{
     client::{Answer, ClientId},
     journal::{Row, now},
-    kernel::{channels::Channels, checkpoint, process::KernelProcess},
+    kernel::{
+        channels::Channels,
+        checkpoint::{self, Seat},
+        process::KernelProcess,
+    },
     python::Launch,
     widgets::WidgetMirror,
 };
@@ -34,7 +39,7 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// What a kernel is restored to, and why.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Restored {
-    /// After which execution its checkpoint was taken.
+    /// After which execution it was taken.
     pub(super) exec: ExecId,
     /// Whether a person asked for it.
     pub(super) deliberate: bool,
@@ -51,7 +56,7 @@ pub(super) struct Waking {
 }
 
 impl Session {
-    /// Replaces the kernel by a checkpoint: the one named, else the newest.
+    /// Replaces the kernel by a state or checkpoint: the one named, else the newest.
     pub(super) async fn restore_kernel(&mut self, client: ClientId, to: Option<&str>) {
         let exec = match self.choose_checkpoint(to) {
             Ok(exec) => exec,
@@ -80,30 +85,49 @@ impl Session {
                 .checkpoints
                 .newest_in_line()
                 .ok_or_else(|| format!("there is no checkpoint to go back to\nhint: {list}")),
-            Some(name) => ExecId::parse(name)
-                .and_then(|exec| self.checkpoints.get(exec))
-                .ok_or_else(|| format!("there is no checkpoint after {name}\nhint: {list}")),
+            Some(name) => match ExecId::parse(name) {
+                Some(exec) => self
+                    .checkpoints
+                    .get(exec)
+                    .ok_or_else(|| format!("there is no checkpoint after {name}\nhint: {list}")),
+                None => self.checkpoints.named(name).ok_or_else(|| {
+                    format!(
+                        "there is no state '{name}'\nhint: `tithon states ls` lists those there are"
+                    )
+                }),
+            },
         }?;
-        match found.process.open() {
-            Ok(Some(_)) => Ok(ExecId(found.exec)),
+        let exec = ExecId(found.exec);
+        match (found.process.open(), &found.state) {
+            (Ok(Some(_)), _) => Ok(exec),
+            (_, Some(state)) => Err(format!(
+                "the state '{}' has ended, for memory perhaps\nhint: `tithon log --exec {exec}` has the code that made it",
+                state.name
+            )),
             _ => Err(format!(
-                "the checkpoint after {} has ended, for memory perhaps\nhint: {list}",
-                ExecId(found.exec)
+                "the checkpoint after {exec} has ended, for memory perhaps\nhint: {list}",
             )),
         }
     }
 
     async fn check_checkpoint(&self, exec: ExecId) -> Result<(), String> {
-        let socket = self.place.home.checkpoint_socket(&self.place.key, exec);
+        let socket = self.checkpoint_socket(exec);
         let expected = self.checkpoints.get(exec).map(|known| &known.process);
         match checkpoint::find(&socket, Duration::ZERO).await {
             Ok(found) if Some(&found) == expected => Ok(()),
             Ok(_) => Err(format!(
-                "another process is where the checkpoint after {exec} was"
+                "another process is where {} was",
+                self.called(exec)
             )),
-            Err(err) => Err(format!(
-                "the checkpoint after {exec} does not answer: {err}"
-            )),
+            Err(err) => Err(format!("{} does not answer: {err}", self.called(exec))),
+        }
+    }
+
+    /// What to call a checkpoint or state before a person.
+    fn called(&self, exec: ExecId) -> String {
+        match self.checkpoints.name_of(exec) {
+            Some(name) => format!("the state '{name}'"),
+            None => format!("the checkpoint after {exec}"),
         }
     }
 
@@ -145,19 +169,25 @@ impl Session {
         match self.prepare_to_wake(client, restored) {
             Ok(waking) => {
                 let exec = restored.exec;
-                let socket = self.place.home.checkpoint_socket(&self.place.key, exec);
+                let socket = self.checkpoint_socket(exec);
                 let process = self
                     .checkpoints
                     .get(exec)
                     .map(|known| known.process.clone());
                 let (base, events) = (waking.spool.offset(), self.launch_sender.clone());
+                // A state was made by a copy with connections of its own.
+                let seat = self.checkpoints.name_of(exec).map(|_| Seat {
+                    connection: self.place.dir.join("kernel.json"),
+                    spool: self.spool_dir(),
+                    log: logs::kernel(&self.place.dir),
+                });
                 self.kernel = KernelSlot::Choosing {
                     restart: Some(client),
                 };
                 self.checkpoints.waking = true;
                 tokio::task::spawn_local(async move {
                     let woken = match process {
-                        Some(process) => checkpoint::wake(&socket, &process, base).await,
+                        Some(process) => checkpoint::wake(&socket, &process, base, seat).await,
                         None => Err(io::Error::from(io::ErrorKind::NotFound)),
                     };
                     let waking = Box::new(waking);
@@ -215,10 +245,7 @@ impl Session {
 
     fn waking_failed(&mut self, client: ClientId, restored: Restored, err: &io::Error) {
         self.checkpoints.failed = true;
-        let reason = format!(
-            "the checkpoint after {} cannot be restored: {err}",
-            restored.exec
-        );
+        let reason = format!("{} cannot be restored: {err}", self.called(restored.exec));
         self.start_failed(&reason, Some(client));
     }
 
@@ -238,6 +265,7 @@ impl Session {
             "status": "restored",
             "pid": pid,
             "to": restored.exec.to_string(),
+            "state": self.checkpoints.name_of(restored.exec),
             "lost": lost,
             "deliberate": restored.deliberate,
             "lost_state": lost_state,
@@ -253,6 +281,7 @@ impl Session {
         let frame = Frame::KernelRestored {
             kernel_pid: pid,
             to: &to,
+            state: self.checkpoints.name_of(restored.exec),
             lost: &lost,
         }
         .to_text();

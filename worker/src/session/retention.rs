@@ -82,6 +82,7 @@ impl Session {
             .iter()
             .map(|queued| queued.exec)
             .chain(self.running.as_ref().map(|running| running.exec))
+            .chain(self.copies.executions())
             .collect();
         // Who is still reading shall not find holes.
         let through = self

@@ -381,8 +381,14 @@ impl Session {
                     spool.took_leave = true;
                 }
             }
-            Record::Gap { writes, bytes } => self.gap(Some(writes), bytes, "the disk was full"),
+            Record::Gap { writes, bytes } => self.gap(
+                self.current_execution(),
+                Some(writes),
+                bytes,
+                "the disk was full",
+            ),
             Record::Hole { from, to, writes } => self.gap(
+                self.current_execution(),
                 writes,
                 to - from,
                 "the kernel died while writing, or nobody read",
@@ -392,31 +398,8 @@ impl Session {
 
     /// Text that the program wrote, under a header that only we could have made.
     fn streamed(&mut self, stream: &StreamRecord) {
-        let exec = self.shown_for(&stream.parent, "");
-        let name = match stream.name {
-            StreamName::Stdout => "stdout",
-            StreamName::Stderr => "stderr",
-        };
-        let content = tithon_ipc::json::to_string(&Stream {
-            name,
-            text: &stream.text,
-        });
-        let ts = stream
-            .time
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0.0, |since| since.as_secs_f64());
-        if exec.is_some() {
-            let msg_type = "stream".to_owned();
-            self.push(Row {
-                seq: 0,
-                exec,
-                target: None,
-                msg_type,
-                content: content.into(),
-                ts,
-                message: None,
-                images: Vec::new(),
-            });
+        if let Some(exec) = self.shown_for(&stream.parent, "") {
+            self.push(stream_row(exec, stream));
         } else {
             let header = json!({
                 "msg_id": format!("tithon-spool-{}", stream.offset),
@@ -430,12 +413,12 @@ impl Session {
                 parent_header: tithon_ipc::json::to_string(&json!({"msg_id": &*stream.parent}))
                     .into(),
                 metadata: bytes::Bytes::from_static(b"{}"),
-                content: content.into(),
+                content: stream_content(stream).into(),
                 buffers: Vec::new(),
             };
             self.pending.traffic.push(Traffic {
                 channel: Channel::Iopub,
-                ts,
+                ts: written_at(stream),
                 message,
             });
         }
@@ -450,8 +433,7 @@ impl Session {
     }
 
     /// Output that is gone for good, said where it is missing.
-    fn gap(&mut self, writes: Option<u64>, bytes: u64, why: &str) {
-        let exec = self.current_execution();
+    pub(super) fn gap(&mut self, exec: Option<ExecId>, writes: Option<u64>, bytes: u64, why: &str) {
         let writes = writes
             .map(|writes| format!("{writes} writes, "))
             .unwrap_or_default();
@@ -465,6 +447,37 @@ impl Session {
             );
         }
     }
+}
+
+/// What a program wrote, as an event of an execution.
+pub(super) fn stream_row(exec: ExecId, stream: &StreamRecord) -> Row {
+    Row {
+        seq: 0,
+        exec: Some(exec),
+        target: None,
+        msg_type: "stream".to_owned(),
+        content: stream_content(stream).into(),
+        ts: written_at(stream),
+        message: None,
+        images: Vec::new(),
+    }
+}
+
+fn stream_content(stream: &StreamRecord) -> String {
+    let name = match stream.name {
+        StreamName::Stdout => "stdout",
+        StreamName::Stderr => "stderr",
+    };
+    tithon_ipc::json::to_string(&Stream {
+        name,
+        text: &stream.text,
+    })
+}
+
+/// In unix seconds.
+fn written_at(stream: &StreamRecord) -> f64 {
+    let since = stream.time.duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[derive(serde::Serialize)]

@@ -6,7 +6,7 @@ use tithon_ipc::{
     ids::{ExecId, Seq},
     jupyter::Message,
 };
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{FOLD_INTERVAL, LATE_FOLD_INTERVAL, Session, queue};
@@ -39,6 +39,8 @@ pub(super) enum Effect {
     Reclaim(Vec<String>),
     /// Bring the shared sidecar up to date.
     Publish,
+    /// Let a copy go on to speak.
+    Taken(oneshot::Sender<()>),
 }
 
 /// A fold in memory: of a cell that runs, or of one that still receives output.
@@ -315,6 +317,8 @@ impl Session {
                 Effect::Release(position) => self.release_spool(&position),
                 Effect::Reclaim(ids) => self.reclaim_now(ids),
                 Effect::Publish => self.shared(),
+                // It may have ended meanwhile.
+                Effect::Taken(taken) => drop(taken.send(())),
             }
         }
         self.finish_if_complete();
@@ -371,12 +375,13 @@ impl Session {
             return;
         }
         let running = self.running.as_ref().map(|running| running.exec);
-        let (queue, foreign) = (&self.queue, &self.foreign);
+        let (queue, foreign, copies) = (&self.queue, &self.foreign, &self.copies);
         self.folds.retain(|exec, live| {
             live.dirty
                 || Some(*exec) == running
                 || queue.iter().any(|queued| queued.exec == *exec)
                 || foreign.iter().any(|open| open.exec == *exec)
+                || copies.runs(*exec)
         });
     }
 }

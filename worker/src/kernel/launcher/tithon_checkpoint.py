@@ -6,15 +6,18 @@ checkpoint stays as it is, so it can be woken again.
 
 The worker asks, between two cells, with a `tithon_checkpoint_request` on shell: {"socket": path,
 "name": what `ps` is to show, "brief": whether it is given up when nobody has asked it anything for a minute}.
+Where a copy is asked, whose state is to be the session's, "mark" and "group" name whom it belongs to from then on.
 The answer says `ok`, `busy`, or `refused` and why, and the seconds it
 took. The copy is made at the top of the main thread's stack, not in the handler: so the stack of a
 kernel that was woken a hundred times is as deep as that of the first.
 
 On its socket a checkpoint is asked, one JSON object and a line end per connection, and answers {"pid": of
-the kernel}. {"wake": {"spool_base": n}} makes the session's kernel. {"copy": {…}} makes one that lives beside
+the kernel}. {"wake": {"spool_base": n}} makes the session's kernel; with "connection", "spool" and "log" where the
+checkpoint was made by a copy. {"copy": {…}} makes one that lives beside
 it: "connection" names its connection file, "spool" its spool, "log" where it writes what goes nowhere else, "mark" the directory that it belongs to,
 "group" where it enters a control group. Such a copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
-on the connection and ends without it. A checkpoint is ended by SIGKILL; every other signal is blocked.
+on the connection and ends without it. {"show": {"most": n}} answers {"pid"} of a copy, which says what the variables
+are (`tithon_show.py`) and ends. A checkpoint is ended by SIGKILL; every other signal is blocked.
 
 A copy shares no descriptor with the kernel that could be noticed there: files get an offset of their
 own, pipes, sockets and terminals are replaced by dead ones. Otherwise a reader would never see the end of what the
@@ -35,6 +38,7 @@ import threading
 import time
 
 import tithon_copy
+import tithon_show
 from tithon_fork import fork as _fork
 from tithon_fork import oom_score as _oom_score
 from tithon_fork import open_descriptors
@@ -64,6 +68,7 @@ class Checkpointer:
         self._order = None  # (stream, ident, parent) of the request being served
         self._in_cell = False
         self._watches_cells = False
+        self._oom_score = None  # the kernel's own, before any copy of it was made
         app.kernel.shell_handlers["tithon_checkpoint_request"] = self._requested
 
     def look_around(self, descriptors_before=()):
@@ -197,9 +202,15 @@ class Checkpointer:
         collecting = gc.isenabled()
         gc.disable()
         score = _oom_score(_OOM_VICTIM)
+        if self._oom_score is None:
+            self._oom_score = score
         title = _title(content["name"])
         self._infrastructure.let_go()
         self._separate_descriptors()
+        if "mark" in content:
+            tithon_copy.set_mark(content["mark"])
+            if not tithon_copy.enter_group(content.get("group")):
+                raise OSError("the control group of the session's kernel cannot be entered")
         with socket.socket(socket.AF_UNIX) as listener:
             _bind(listener, path)
             listener.listen(4)
@@ -213,21 +224,36 @@ class Checkpointer:
                 if not content.get("brief"):
                     listener.settimeout(None)
                 with connection:
-                    order = _read_order(connection)
-                    if order is None:
+                    verb, order = _read_order(connection)
+                    if verb is None:
                         continue
                     _reap()
-                    if self._fork_for(order, listener, connection):
+                    if verb == "show":
+                        self._show(order, listener, connection)
+                    elif self._fork_for(order, listener, connection):
                         break
         os.setsid()
         _own_offsets()
         _title(title)
         if not order.get("guarded"):
-            _oom_score(score)
+            _oom_score(self._oom_score)
         if collecting:
             gc.enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return order
+
+    def _show(self, order, listener, connection):
+        between = _fork()
+        if between:
+            os.waitpid(between, 0)
+            return
+        if _fork():
+            os._exit(0)
+        try:
+            listener.close()
+            tithon_show.show(connection, self._app.kernel.shell, order["most"])
+        finally:
+            os._exit(1)
 
     @staticmethod
     def _fork_for(order, listener, connection):
@@ -307,19 +333,21 @@ def _bind(listener, path):
 
 
 def _read_order(connection):
-    """What a checkpoint is to do, None for anything that is no order."""
+    """What a checkpoint is to do: a verb, None for anything that is no order, and what belongs to it."""
     data = b""
     try:
         connection.settimeout(10)
         while not data.endswith(b"\n") and len(data) < 65536:
             more = connection.recv(65536)
             if not more:
-                return None
+                return None, None
             data += more
         (verb, order), = json.loads(data).items()
-        return order if verb in ("wake", "copy") and isinstance(order, dict) else None
+        if verb in ("wake", "copy", "show") and isinstance(order, dict):
+            return verb, order
     except (OSError, ValueError, AttributeError, TypeError):
-        return None
+        pass
+    return None, None
 
 
 def _reap():

@@ -54,13 +54,14 @@ def _environment():
 
 
 def enter_group(entrance):
-    """Be in a control group, with all that is started from here on; where that cannot be, stay."""
+    """Be in a control group, if one is named, with all that is started from here on; false where that cannot be."""
     if entrance:
         try:
             with open(entrance, "w") as procs:
                 procs.write("0")
         except OSError:
-            pass
+            return False
+    return True
 
 
 def guard(connection, order):

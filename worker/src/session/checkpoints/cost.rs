@@ -139,29 +139,31 @@ impl Session {
                 None => list.retain(|known| known.process != *process),
             }
         }
-        self.charge_copying(weights.together);
+        if !std::mem::take(&mut self.checkpoints.together_grows) {
+            self.charge_copying(weights.together);
+        }
         self.checkpoints.together = weights.together;
         let mut excess = weights.together.saturating_sub(self.checkpoints.memory_max);
         if weights.pressure || excess > 0 {
             // One at a time, and weighed again: what it shared with another only is that one's now.
-            let freed = self
-                .checkpoints
-                .least_useful()
-                .or((!self.checkpoints.is_empty()).then_some(0))
-                .map_or(0, |at| self.checkpoints.kept.list[at].memory);
-            self.give_up_one();
-            excess = excess.saturating_sub(freed);
-            self.checkpoints.refused_at = crate::journal::now();
-            self.checkpoints.refused = Some(if weights.pressure {
-                "checkpoints are given up, for memory is short".to_owned()
-            } else {
-                "checkpoints are given up, for their memory is used up".to_owned()
-            });
+            match self.give_up_one() {
+                Some(freed) => {
+                    excess = excess.saturating_sub(freed);
+                    self.checkpoints.refused_at = crate::journal::now();
+                    self.checkpoints.refused = Some(if weights.pressure {
+                        "checkpoints are given up, for memory is short".to_owned()
+                    } else {
+                        "checkpoints are given up, for their memory is used up".to_owned()
+                    });
+                }
+                // States are a person's to give up, or the system's.
+                None => excess = 0,
+            }
         }
         if self.checkpoints.kept.list.len() != before {
             self.store_checkpoints();
         }
-        let soon = weights.pressure || excess > 0;
+        let soon = (weights.pressure || excess > 0) && self.checkpoints.count() > 0;
         let interval = match self.running {
             _ if soon => Duration::ZERO,
             Some(_) => WEIGH_INTERVAL,

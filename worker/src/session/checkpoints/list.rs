@@ -1,4 +1,4 @@
-//! What is known of a session's checkpoints, and which of them is given up first.
+//! What is known of a session's checkpoints and states, and which checkpoint is given up first.
 
 use serde::{Deserialize, Serialize};
 use tithon_ipc::{
@@ -16,23 +16,37 @@ use crate::{
 
 /// Most that can be kept, whatever is asked.
 const KEEP_MAX: u32 = 100;
-/// A frozen copy of the kernel.
+/// A frozen copy of the kernel: a checkpoint, or a state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::session) struct Checkpoint {
-    /// The execution after which it was taken.
+    /// The execution after which it was taken; for a state, the one that made it.
     pub(in crate::session) exec: u64,
-    /// The last seq then.
+    /// The last seq of the history that led to it, without what made a state of it.
     pub(in crate::session) seq: Seq,
     /// When, in unix seconds.
     pub(in crate::session) made: f64,
     /// Its process.
     pub(in crate::session) process: ProcessIdentity,
+    /// What makes it a state, which stays until somebody gives it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::session) state: Option<StateOf>,
     /// The widgets at that time, as a snapshot; `None` where that is not known any more.
     #[serde(skip)]
     pub(in crate::session) widgets: Option<String>,
     /// Bytes that it alone holds.
     #[serde(skip)]
-    pub(super) memory: u64,
+    pub(in crate::session) memory: u64,
+}
+
+/// What is known of a state beside its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::session) struct StateOf {
+    /// What it is called.
+    pub(in crate::session) name: String,
+    /// The state or the execution whose checkpoint it was made from; the kernel as it was if `None`.
+    pub(in crate::session) from: Option<String>,
+    /// The last execution of the kernel that is in it; 0 if there was none.
+    pub(in crate::session) base: u64,
 }
 
 /// What is journaled of them.
@@ -90,6 +104,8 @@ pub(in crate::session) struct Checkpoints {
     pub(super) weighing: bool,
     /// Bytes they hold together.
     pub(super) together: u64,
+    /// Whether what they hold more at the next look is a new state's own, and nothing that was copied.
+    pub(super) together_grows: bool,
     /// Told apart from those that were given up since.
     pub(super) epoch: u64,
     /// One is becoming the kernel.
@@ -107,6 +123,10 @@ impl Checkpoints {
             .unwrap_or_default();
         kept.list
             .retain(|checkpoint| matches!(checkpoint.process.open(), Ok(Some(_))));
+        if kept.list.is_empty() && kept.keep.unwrap_or(settings.checkpoints) == 0 {
+            // Not kept up while there was nothing to go back to.
+            kept.line.clear();
+        }
         restore_widgets(&mut kept.list, loaded);
         let percent = settings.checkpoint_memory.clamp(0.0, 90.0);
         Self {
@@ -125,6 +145,7 @@ impl Checkpoints {
             refused_at: 0.0,
             weighing: false,
             together: 0,
+            together_grows: false,
             epoch: 0,
             waking: false,
             failed: false,
@@ -152,6 +173,57 @@ impl Checkpoints {
         self.kept.list.iter().find(|known| known.exec == exec.0)
     }
 
+    /// The state of that name.
+    pub(in crate::session) fn named(&self, name: &str) -> Option<&Checkpoint> {
+        let is_called = |state: &StateOf| state.name == name;
+        self.states()
+            .find(|known| known.state.as_ref().is_some_and(is_called))
+    }
+
+    /// The states, oldest first.
+    pub(in crate::session) fn states(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.kept.list.iter().filter(|known| known.state.is_some())
+    }
+
+    /// Adds one, in its place.
+    pub(in crate::session) fn add(&mut self, known: Checkpoint) {
+        let list = &mut self.kept.list;
+        list.retain(|other| other.exec != known.exec);
+        self.together_grows |= known.state.is_some();
+        list.push(known);
+        list.sort_by_key(|known| known.exec);
+        self.weigh_due = Some(Instant::now());
+    }
+
+    /// How many checkpoints there are; states do not count.
+    pub(super) fn count(&self) -> usize {
+        self.kept.list.len() - self.states().count()
+    }
+
+    /// What a checkpoint or state is called.
+    pub(in crate::session) fn name_of(&self, exec: ExecId) -> Option<&str> {
+        let state = self.get(exec)?.state.as_ref()?;
+        Some(&state.name)
+    }
+
+    /// The last execution of the line that is in the kernel; 0 if that has run nothing.
+    pub(in crate::session) fn end_of_line(&self) -> u64 {
+        self.kept.line.last().copied().unwrap_or(0)
+    }
+
+    /// The last execution of the line that is in a checkpoint or state.
+    pub(in crate::session) fn base_of(&self, known: &Checkpoint) -> u64 {
+        match &known.state {
+            Some(state) if !self.kept.line.contains(&known.exec) => state.base,
+            _ => known.exec,
+        }
+    }
+
+    /// What all that is kept holds, and what it may, in bytes.
+    pub(in crate::session) fn memory(&self) -> (u64, u64) {
+        (self.together, self.memory_max)
+    }
+
     /// The newest of the line of executions that the kernel is, or was, the end of.
     pub(in crate::session) fn newest_in_line(&self) -> Option<&Checkpoint> {
         self.kept
@@ -164,15 +236,19 @@ impl Checkpoints {
     /// What was run since a checkpoint and is not in it.
     pub(in crate::session) fn lost_since(&self, exec: ExecId) -> Vec<u64> {
         let line = &self.kept.line;
-        let after = line.iter().position(|known| *known == exec.0);
+        let base = self.get(exec).map_or(exec.0, |known| self.base_of(known));
+        let after = line.iter().position(|known| *known == base);
         line[after.map_or(0, |at| at + 1)..].to_vec()
     }
 
     /// The kernel is that of a checkpoint again.
     pub(in crate::session) fn line_ends_at(&mut self, exec: ExecId) {
-        match self.kept.line.iter().position(|known| *known == exec.0) {
-            Some(at) => self.kept.line.truncate(at + 1),
-            None => self.kept.line = vec![exec.0],
+        let base = self.get(exec).map_or(exec.0, |known| self.base_of(known));
+        let line = &mut self.kept.line;
+        let common = line.iter().position(|known| *known == base);
+        line.truncate(common.map_or(0, |at| at + 1));
+        if line.last() != Some(&exec.0) {
+            line.push(exec.0);
         }
         self.kernel_is_new();
     }
@@ -185,12 +261,14 @@ impl Checkpoints {
         self.refused = None;
     }
 
-    /// Which one to give up first: where the others lie closest together, seen from the newest.
-    pub(super) fn least_useful(&self) -> Option<usize> {
-        let list = &self.kept.list;
-        let newest = list.last()?.exec;
-        let distance = |at: usize| (newest - list[at].exec) as f64;
-        (0..list.len().saturating_sub(1)).min_by(|&a, &b| {
+    /// Which checkpoint to give up first: where the others lie closest together, seen from the newest, which
+    /// is the last to go.
+    pub(super) fn least_useful(&self) -> Option<ExecId> {
+        let kept = self.kept.list.iter().filter(|known| known.state.is_none());
+        let list: Vec<u64> = kept.map(|known| known.exec).collect();
+        let newest = *list.last()?;
+        let distance = |at: usize| (newest - list[at]) as f64;
+        let least = (0..list.len() - 1).min_by(|&a, &b| {
             let loss = |at: usize| {
                 let older = if at == 0 {
                     2.0 * distance(at)
@@ -200,7 +278,8 @@ impl Checkpoints {
                 (older - distance(at + 1)) / older.max(1.0)
             };
             loss(a).total_cmp(&loss(b))
-        })
+        });
+        Some(ExecId(least.map_or(newest, |at| list[at])))
     }
 }
 
@@ -208,8 +287,10 @@ impl Checkpoints {
 fn restore_widgets(list: &mut [Checkpoint], loaded: &Loaded) {
     let mut mirror = WidgetMirror::new();
     let mut rows = loaded.comms.iter().peekable();
-    for checkpoint in list
-        .iter_mut()
+    let mut in_order: Vec<_> = list.iter_mut().collect();
+    in_order.sort_by_key(|checkpoint| checkpoint.seq);
+    for checkpoint in in_order
+        .into_iter()
         .filter(|checkpoint| checkpoint.seq >= loaded.comms_after)
     {
         while let Some(row) = rows.next_if(|row| row.seq <= checkpoint.seq) {
@@ -233,6 +314,7 @@ mod tests {
                 seq: 0,
                 made: 0.0,
                 process: ProcessIdentity::current().unwrap(),
+                state: None,
                 widgets: None,
                 memory: 0,
             })
@@ -250,7 +332,7 @@ mod tests {
                 .push(checkpoints(&[exec]).kept.list.remove(0));
             if known.kept.list.len() > 8 {
                 let least = known.least_useful().unwrap();
-                known.kept.list.remove(least);
+                known.kept.list.retain(|known| known.exec != least.0);
             }
         }
         let kept: Vec<u64> = known.kept.list.iter().map(|known| known.exec).collect();
@@ -271,5 +353,26 @@ mod tests {
         assert_eq!(known.lost_since(ExecId(4)), [1, 2]);
         known.line_ends_at(ExecId(4));
         assert_eq!(known.newest_in_line().map(|known| known.exec), Some(4));
+    }
+
+    #[test]
+    fn a_state_belongs_to_the_line_that_it_was_made_from() {
+        let mut known = checkpoints(&[2, 3]);
+        known.kept.list[1].state = Some(StateOf {
+            name: "tuned".to_owned(),
+            from: None,
+            base: 2,
+        });
+        known.kept.line = vec![1, 2, 4, 5];
+        assert_eq!(known.lost_since(ExecId(3)), [4, 5]);
+        assert_eq!(known.newest_in_line().map(|known| known.exec), Some(2));
+        known.line_ends_at(ExecId(3));
+        assert_eq!(known.kept.line, [1, 2, 3]);
+        assert_eq!(known.newest_in_line().map(|known| known.exec), Some(3));
+        known.kept.line.push(6);
+        assert_eq!(known.lost_since(ExecId(3)), [6]);
+        assert_eq!(known.lost_since(ExecId(2)), [3, 6]);
+        // Given up by a person only.
+        assert_eq!((known.least_useful(), known.count()), (Some(ExecId(2)), 1));
     }
 }

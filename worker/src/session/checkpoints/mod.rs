@@ -21,7 +21,7 @@ use tithon_ipc::{
 use tokio::time::Instant;
 
 use self::list::Asked;
-pub(super) use self::list::{Checkpoint, Checkpoints};
+pub(super) use self::list::{Checkpoint, Checkpoints, StateOf};
 use super::{Session, kernel::PROBE, launch::LaunchEvent};
 use crate::{
     client::ClientId,
@@ -70,18 +70,22 @@ impl Session {
         }
     }
 
-    fn checkpoint_socket(&self, exec: ExecId) -> PathBuf {
+    pub(super) fn checkpoint_socket(&self, exec: ExecId) -> PathBuf {
         self.place.home.checkpoint_socket(&self.place.key, exec)
     }
 
     /// A cell was run to its end.
     pub(super) fn note_ran(&mut self, exec: ExecId, succeeded: bool) {
-        if self.checkpoints.keep() == 0 {
+        let keeps = self.checkpoints.keep() > 0;
+        if !keeps && self.checkpoints.is_empty() {
+            // Nothing to go back to: it is enough to know what a state is made after.
+            self.checkpoints.kept.line.clear();
+            self.checkpoints.kept.line.push(exec.0);
             return;
         }
         self.checkpoints.kept.line.push(exec.0);
         // What failed has left its mark too: an earlier state cannot be had any more.
-        self.checkpoints.wanted = succeeded.then_some((exec, self.last_seq));
+        self.checkpoints.wanted = (keeps && succeeded).then_some((exec, self.last_seq));
         self.journal_checkpoints();
     }
 
@@ -215,22 +219,23 @@ impl Session {
     fn keep_checkpoint(&mut self, exec: ExecId, seq: Seq, process: ProcessIdentity) {
         tracing::debug!(%exec, pid = process.pid, "took a checkpoint");
         let widgets = (seq >= self.lifecycle.generation).then(|| self.widgets.snapshot_json());
-        let list = &mut self.checkpoints.kept.list;
-        list.retain(|known| known.exec != exec.0);
-        list.push(Checkpoint {
+        self.checkpoints.add(Checkpoint {
             exec: exec.0,
             seq,
             made: now(),
             process,
+            state: None,
             widgets,
             memory: 0,
         });
-        list.sort_by_key(|known| known.exec);
-        while self.checkpoints.kept.list.len() > self.checkpoints.keep() as usize {
+        self.keep_no_more_than_wished();
+        self.store_checkpoints();
+    }
+
+    fn keep_no_more_than_wished(&mut self) {
+        while self.checkpoints.count() > self.checkpoints.keep() as usize {
             self.give_up_one();
         }
-        self.checkpoints.weigh_due = Some(Instant::now());
-        self.store_checkpoints();
     }
 
     /// Before what a dead kernel left is ended: a checkpoint that it has just made is to be spared.
@@ -257,6 +262,7 @@ impl Session {
         self.checkpoints.freezing = None;
         self.checkpoints.kernel_is_new();
         self.checkpoints.kept.line.clear();
+        self.give_up_runs("the kernel was given up");
         if self.checkpoints.is_empty() {
             return;
         }
@@ -267,12 +273,20 @@ impl Session {
         self.store_checkpoints();
     }
 
-    fn give_up_one(&mut self) {
-        let at = self.checkpoints.least_useful().unwrap_or(0);
-        if at < self.checkpoints.kept.list.len() {
-            let least = self.checkpoints.kept.list.remove(at);
-            checkpoint::end(&least.process, &self.checkpoint_socket(ExecId(least.exec)));
-        }
+    /// Ends the checkpoint that is missed least; returns the bytes that it alone held, or `None` if there is
+    /// no checkpoint left.
+    fn give_up_one(&mut self) -> Option<u64> {
+        let least = self.checkpoints.least_useful()?;
+        self.give_up(least)
+    }
+
+    /// Ends a checkpoint or state; returns the bytes that it alone held.
+    pub(super) fn give_up(&mut self, exec: ExecId) -> Option<u64> {
+        let list = &mut self.checkpoints.kept.list;
+        let at = list.iter().position(|known| known.exec == exec.0)?;
+        let given_up = list.remove(at);
+        checkpoint::end(&given_up.process, &self.checkpoint_socket(exec));
+        Some(given_up.memory)
     }
 
     pub(super) fn store_checkpoints(&mut self) {
@@ -288,12 +302,10 @@ impl Session {
 
     fn journal_checkpoints(&mut self) {
         // Only what can still be asked for: a line is as long as the session's life.
-        let oldest = self
-            .checkpoints
-            .kept
-            .list
-            .first()
-            .map_or(u64::MAX, |known| known.exec);
+        let list = &self.checkpoints.kept.list;
+        let first =
+            |known: &Checkpoint| known.state.as_ref().map_or(known.exec, |state| state.base);
+        let oldest = list.iter().map(first).min().unwrap_or(u64::MAX);
         let newest = self.checkpoints.kept.line.last().copied();
         self.checkpoints
             .kept
@@ -306,6 +318,13 @@ impl Session {
             key: CHECKPOINTS,
             value,
         });
+    }
+
+    /// The system may have ended some for their memory.
+    pub(super) fn forget_ended_checkpoints(&mut self) {
+        let list = &mut self.checkpoints.kept.list;
+        list.retain(|known| matches!(known.process.open(), Ok(Some(_))));
+        self.store_checkpoints();
     }
 
     /// With when that was found, in unix seconds, where it is not so by itself.
@@ -328,24 +347,19 @@ impl Session {
     pub(super) fn show_checkpoints(&mut self, client: ClientId, wish: &CheckpointWish) {
         if let Some(keep) = wish.keep {
             self.checkpoints.kept.keep = Some(keep);
-            while self.checkpoints.kept.list.len() > self.checkpoints.keep() as usize {
-                self.give_up_one();
-            }
+            self.keep_no_more_than_wished();
         }
         if let Some(auto_restore) = wish.auto_restore {
             self.checkpoints.kept.auto_restore = Some(auto_restore);
         }
-        self.checkpoints
-            .kept
-            .list
-            .retain(|known| matches!(known.process.open(), Ok(Some(_))));
-        self.store_checkpoints();
+        self.forget_ended_checkpoints();
         let line = &self.checkpoints.kept.line;
         let list: Vec<_> = self
             .checkpoints
             .kept
             .list
             .iter()
+            .filter(|known| known.state.is_none())
             .map(|known| {
                 json!({
                     "exec_id": ExecId(known.exec).to_string(),

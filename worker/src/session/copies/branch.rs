@@ -31,7 +31,7 @@ use crate::{
     artifacts::{Unsettled, copy_for},
     journal::{self, Cut},
     kernel::{
-        checkpoint::{Copy, CopyOrder},
+        checkpoint::{Copy, CopyOrder, Seat},
         spool::{Record, SpoolPosition, SpoolReader},
     },
     session::{Place, endpoints},
@@ -116,7 +116,7 @@ impl Branching {
         .and_then(|()| Meta::new(&self.wish.name, &self.session.workdir).write(&site.dir))
         .map_err(because("its directory"))?;
         let kernel = copy.let_go().await.map_err(because("its kernel"))?;
-        if let Err(why) = hear(&order.spool, &kernel).await {
+        if let Err(why) = hear(&order.seat.spool, &kernel).await {
             kernel.signal(Signal::KILL).ok();
             return Err(why);
         }
@@ -245,9 +245,11 @@ impl Site {
             leaf.make().is_ok().then(|| leaf.entrance())
         });
         Ok(CopyOrder {
-            connection,
-            spool,
-            log: self.dir.join("kernel.log"),
+            seat: Seat {
+                connection,
+                spool,
+                log: self.dir.join("kernel.log"),
+            },
             mark: self.dir.clone(),
             group,
             guarded: false,

@@ -1,12 +1,18 @@
-//! Copies of the kernel that live beside it: what a client tries is run on one that is thrown away.
+//! Copies of the kernel that live beside it: what a client tries is run on one that is thrown away; what is
+//! run in a state, on one that is frozen afterwards and is another state then.
 //!
-//! A copy is forked from a checkpoint, or from the live kernel between two cells. It has a task of its
-//! own (`task`), which talks to it and to the client that asked. Nothing of it gets into the journal,
-//! and nothing of it outlives the task: a guard (`launcher/tithon_copy.py`) sees to that.
+//! A copy is forked from a checkpoint or state, or from the live kernel between two cells. It has a task of
+//! its own (`task`), which talks to it and to who asked (`out`). Nothing of it outlives the task: a guard
+//! (`launcher/tithon_copy.py`) sees to that. Of what was tried nothing gets into the journal; what is run in
+//! a state is an execution like any other there, only that the kernel knows nothing of it (`runs`).
 
 mod branch;
 mod fork;
+mod freeze;
+mod out;
 mod place;
+mod runs;
+mod states;
 mod task;
 
 use std::{
@@ -17,18 +23,27 @@ use std::{
 };
 
 use tithon_ipc::{
-    client::{BranchWish, Frame, Trial},
-    ids::Seq,
+    client::{BranchWish, Frame, StateRun, Trial},
+    ids::{ExecId, Seq},
     process::ProcessIdentity,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
 
-use self::{branch::Branching, place::CopyPlace, task::Task};
+use self::{
+    branch::Branching,
+    out::Out,
+    place::CopyPlace,
+    task::{Done, Stop, Task, Work, told},
+};
 pub(super) use self::{fork::is_request, task::Wish};
 use super::{Session, kernel::KernelSlot, launch::LaunchEvent};
 use crate::{
-    client::{Answer, ClientId},
-    kernel::checkpoint,
+    client::{Answer, ClientId, Link},
+    kernel::{checkpoint, spool::Record},
 };
 
 /// Copies at one time, of one session.
@@ -48,8 +63,10 @@ pub(super) struct Copies {
     freezing: Vec<(Wanted, Seq)>,
     /// When to ask again, where nothing else tells that the kernel has come to rest.
     retry: Option<Instant>,
-    /// Those there are.
-    running: HashMap<ClientId, Running>,
+    /// Those there are, by their numbers.
+    running: HashMap<u64, Running>,
+    /// What is run in states.
+    runs: Vec<runs::Run>,
 }
 
 #[derive(Debug)]
@@ -68,14 +85,17 @@ pub(super) enum Purpose {
     Try(Trial),
     /// To be another session's kernel.
     Branch(BranchWish),
+    /// To run code, and be a state.
+    Run(Box<StateRun>),
 }
 
 impl Purpose {
-    /// The execution whose checkpoint is wanted, rather than the live kernel.
+    /// The state, or the execution whose checkpoint, is wanted rather than the live kernel.
     fn from(&self) -> Option<&str> {
         match self {
             Self::Try(trial) => trial.from.as_deref(),
             Self::Branch(wish) => wish.from.as_deref(),
+            Self::Run(run) => run.from.as_deref(),
         }
     }
 }
@@ -88,7 +108,8 @@ struct Asked {
 
 #[derive(Debug)]
 struct Running {
-    number: u64,
+    /// Whose end is its own.
+    client: Option<ClientId>,
     wishes: mpsc::UnboundedSender<Wish>,
     task: JoinHandle<()>,
 }
@@ -102,7 +123,24 @@ pub(super) enum CopyEvent {
         found: io::Result<ProcessIdentity>,
     },
     /// One is gone.
-    Ended { client: ClientId, number: u64 },
+    Ended { number: u64 },
+    /// What one says that runs in a state; nothing more of it is read until that is journaled.
+    Said {
+        exec: ExecId,
+        records: Vec<Record>,
+        taken: oneshot::Sender<()>,
+    },
+    /// One died that ran in a state.
+    Died {
+        exec: ExecId,
+        error: serde_json::Value,
+    },
+    /// What was run in a state is over, and its copy gone.
+    RunEnded {
+        exec: ExecId,
+        number: u64,
+        ended: Result<Done, Stop>,
+    },
 }
 
 /// A frozen process that a copy is forked from.
@@ -114,6 +152,10 @@ pub(super) struct Source {
     brief: bool,
     /// The last seq of the history that led to it.
     through: Seq,
+    /// The last execution of the kernel that is in it; 0 if there was none.
+    base: u64,
+    /// The widgets that were there, as a snapshot.
+    widgets: Option<String>,
 }
 
 impl Source {
@@ -134,16 +176,19 @@ impl Copies {
     pub(super) fn forget(&mut self, client: ClientId) {
         self.wanted.retain(|wanted| wanted.client != client);
         // Its task notices, and says when the copy is gone.
-        if let Some(running) = self.running.get_mut(&client) {
-            running.wishes = mpsc::unbounded_channel().0;
+        if let Some(running) = self.of(client) {
+            running.give_up();
         }
     }
 
-    fn has(&self, client: ClientId) -> bool {
-        let running = self.running.get(&client);
-        // Its task ends before the client hears of the end.
-        running.is_some_and(|running| !running.wishes.is_closed())
-            || self.unmade().any(|wanted| wanted.client == client)
+    fn of(&mut self, client: ClientId) -> Option<&mut Running> {
+        let mut running = self.running.values_mut();
+        // The client may have another by now: the task of the one before ends first.
+        running.find(|running| running.client == Some(client) && !running.wishes.is_closed())
+    }
+
+    fn has(&mut self, client: ClientId) -> bool {
+        self.of(client).is_some() || self.unmade().any(|wanted| wanted.client == client)
     }
 
     /// How many run or are to be made.
@@ -155,6 +200,13 @@ impl Copies {
         let asked = self.asked.iter().map(|asked| &asked.wanted);
         let freezing = self.freezing.iter().map(|(wanted, _)| wanted);
         asked.chain(freezing).chain(&self.wanted)
+    }
+}
+
+impl Running {
+    /// Its task notices.
+    fn give_up(&mut self) {
+        self.wishes = mpsc::unbounded_channel().0;
     }
 }
 
@@ -187,15 +239,20 @@ impl Session {
                 "{COPIES_MAX} copies of the kernel run already, which is as many as there may be"
             ));
         }
+        if let Purpose::Run(_) = purpose {
+            self.check_room_for_states()?;
+        }
         let source = match purpose.from() {
             Some(from) => {
                 let exec = self.choose_checkpoint(Some(from))?;
                 let known = self.checkpoints.get(exec);
                 known.map(|known| Source {
-                    socket: self.place.home.checkpoint_socket(&self.place.key, exec),
+                    socket: self.checkpoint_socket(exec),
                     process: known.process.clone(),
                     brief: false,
                     through: known.seq,
+                    base: self.checkpoints.base_of(known),
+                    widgets: known.widgets.clone(),
                 })
             }
             None => {
@@ -251,12 +308,20 @@ impl Session {
 
     pub(super) fn copy_event(&mut self, event: CopyEvent) {
         match event {
-            CopyEvent::Ended { client, number } => {
-                let running = self.copies.running.get(&client);
-                // The client may have another by now.
-                if running.is_some_and(|running| running.number == number) {
-                    self.copies.running.remove(&client);
-                }
+            CopyEvent::Ended { number } => drop(self.copies.running.remove(&number)),
+            CopyEvent::Said {
+                exec,
+                records,
+                taken,
+            } => self.run_said(exec, records, taken),
+            CopyEvent::Died { exec, error } => drop(self.row(Some(exec), "error", &error)),
+            CopyEvent::RunEnded {
+                exec,
+                number,
+                ended,
+            } => {
+                self.copies.running.remove(&number);
+                self.run_ended(exec, ended);
             }
             CopyEvent::Frozen { number, found } => {
                 let socket = self.copy_socket(number);
@@ -271,6 +336,9 @@ impl Session {
                             process,
                             brief: true,
                             through,
+                            // No cell has run since: the copy was asked for between two.
+                            base: self.checkpoints.end_of_line(),
+                            widgets: Some(self.widgets.snapshot_json()),
                         };
                         self.begin_copy(wanted, source);
                     }
@@ -291,8 +359,17 @@ impl Session {
             return source.is_used();
         };
         let (wishes, inbox) = mpsc::unbounded_channel();
-        let trial = match wanted.purpose {
-            Purpose::Try(trial) => trial,
+        let running = match wanted.purpose {
+            Purpose::Try(trial) => {
+                let work = Work {
+                    code: trial.code,
+                    allow_stdin: trial.allow_stdin,
+                    keep: None,
+                };
+                let task = self.copy_task(source, number, work, Out::Client(link.clone()), inbox);
+                let told = async { told(&task.run().await) };
+                self.serve_copy(link, number, wishes, told)
+            }
             Purpose::Branch(wish) => {
                 let branching = Branching {
                     source,
@@ -300,46 +377,55 @@ impl Session {
                     wish,
                     _gone: inbox,
                 };
-                let running = self.copy_at_work(client, number, wishes, branching.run());
-                self.copies.running.insert(client, running);
-                return;
+                self.serve_copy(link, number, wishes, branching.run())
+            }
+            Purpose::Run(run) => {
+                let task = self.begin_run(client, number, *run, source, inbox);
+                Running {
+                    client: None,
+                    wishes,
+                    task,
+                }
             }
         };
-        let task = Task {
+        self.copies.running.insert(number, running);
+    }
+
+    fn copy_task(
+        &self,
+        source: Source,
+        number: u64,
+        work: Work,
+        out: Out,
+        wishes: mpsc::UnboundedReceiver<Wish>,
+    ) -> Task {
+        Task {
             source,
             place: CopyPlace::new(&self.place, number),
-            trial,
-            link,
-            wishes: inbox,
+            work,
+            out,
+            wishes,
             idle_barrier: self.settings.idle_barrier,
-        };
-        let running = self.copy_at_work(client, number, wishes, task.run());
-        self.copies.running.insert(client, running);
+        }
     }
 
     /// Lets a task work for a client, which is told what it returns.
-    fn copy_at_work(
+    fn serve_copy(
         &self,
-        client: ClientId,
+        link: Link,
         number: u64,
         wishes: mpsc::UnboundedSender<Wish>,
         work: impl Future<Output = String> + 'static,
     ) -> Running {
-        let (events, link) = (
-            self.launch_sender.clone(),
-            self.clients.get(&client).cloned(),
-        );
+        let (client, events) = (link.id, self.launch_sender.clone());
         let task = tokio::task::spawn_local(async move {
             let told = work.await;
-            let ended = CopyEvent::Ended { client, number };
-            drop(events.send(LaunchEvent::Copy(ended)));
-            if let Some(link) = link {
-                // Nobody may be there any more.
-                link.answers.send(Answer::Frame(told.into())).await.ok();
-            }
+            drop(events.send(LaunchEvent::Copy(CopyEvent::Ended { number })));
+            // Nobody may be there any more.
+            link.answers.send(Answer::Frame(told.into())).await.ok();
         });
         Running {
-            number,
+            client: Some(client),
             wishes,
             task,
         }
@@ -347,7 +433,7 @@ impl Session {
 
     /// A client has something for its copy; the copy's task answers.
     pub(super) fn wish_of_copy(&mut self, client: ClientId, wish: Wish) {
-        let unheard = match self.copies.running.get(&client) {
+        let unheard = match self.copies.of(client) {
             Some(running) => running.wishes.send(wish).err().map(|err| err.0),
             None => Some(wish),
         };
@@ -376,6 +462,7 @@ impl Session {
             drop(running.wishes);
             tokio::time::timeout(END_PATIENCE, running.task).await.ok();
         }
+        self.lose_runs("the session's worker ended");
     }
 
     /// Tells one client something in passing, if it can show it.

@@ -13,7 +13,7 @@ use tithon_ipc::{files, ids::SessionKey, jupyter::ConnectionFile, paths::Home};
 
 use crate::{
     kernel::{
-        checkpoint::{self, CopyOrder},
+        checkpoint::{self, CopyOrder, Seat},
         tree,
     },
     session::{Place, endpoints},
@@ -69,9 +69,11 @@ impl CopyPlace {
             made.is_ok().then(|| leaf.entrance())
         });
         let order = CopyOrder {
-            connection: file,
-            spool,
-            log: self.dir.join("kernel.log"),
+            seat: Seat {
+                connection: file,
+                spool,
+                log: self.dir.join("kernel.log"),
+            },
             mark: self.dir.clone(),
             group,
             guarded: true,

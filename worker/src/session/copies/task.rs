@@ -1,4 +1,4 @@
-//! The life of one copy: forked, asked to run the code, listened to, ended.
+//! The life of one copy: forked, asked to run the code, listened to, frozen if its state is to stay, ended.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -8,32 +8,30 @@ use std::{
 
 use bytes::Bytes;
 use rustix::process::Signal;
-use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
-    client::{Frame, Trial, copy_event},
+    client::Frame,
     jupyter::{ConnectionFile, Message, ParentView, Signer},
+    process::ProcessIdentity,
     readiness::readable,
 };
 use tokio::{
     io::unix::AsyncFd,
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Source, place::CopyPlace};
+use super::{Source, freeze::Keep, out::Out, place::CopyPlace};
 use crate::{
-    client::{Answer, Link},
     journal::Channel,
     kernel::{
-        channels::Channels,
+        channels::{Channels, Incoming},
         checkpoint::Copy,
         death::{Crash, Evidence},
         memory::MemoryWatch,
-        spool::{Record, SpoolPosition, SpoolReader, StreamName, StreamRecord, crash_log},
+        spool::{Record, SpoolPosition, SpoolReader, crash_log},
     },
-    session::reply::Reply,
+    session::reply::{ExecuteReply, Reply},
 };
 
 /// How long a copy may take until it can be asked something; it has nothing to import. What a library's
@@ -41,10 +39,6 @@ use crate::{
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of spool read at once.
 const READ_MAX: usize = 256 << 10;
-/// Answers that a client must have room for: a copy that floods it leaves some for what else it asked.
-const ROOM: usize = 64;
-/// Between two looks whether it has.
-const LOOK: Duration = Duration::from_millis(2);
 /// The request.
 const REQUEST: &str = "tithon-copy_1";
 
@@ -71,14 +65,52 @@ impl Wish {
 pub(super) struct Task {
     pub(super) source: Source,
     pub(super) place: CopyPlace,
-    pub(super) trial: Trial,
-    pub(super) link: Link,
+    pub(super) work: Work,
+    pub(super) out: Out,
     pub(super) wishes: mpsc::UnboundedReceiver<Wish>,
     pub(super) idle_barrier: Duration,
 }
 
+/// What a copy is to do.
+pub(super) struct Work {
+    /// The code, verbatim.
+    pub(super) code: String,
+    /// Whether `input()` may ask.
+    pub(super) allow_stdin: bool,
+    /// How its state is to stay, if the code succeeds.
+    pub(super) keep: Option<Keep>,
+}
+
+/// What came of the code.
+#[derive(Debug)]
+pub(in crate::session) struct Done {
+    /// `ok`, or what else the kernel said; `error` where the copy died.
+    pub(super) status: String,
+    /// What the copy numbered it.
+    pub(super) execution_count: Option<i64>,
+    /// The state, or why there is none, if one was wanted and the code succeeded.
+    pub(super) kept: Option<Result<ProcessIdentity, String>>,
+}
+
+/// What to tell a client of how a copy ended.
+pub(super) fn told(ended: &Result<Done, Stop>) -> String {
+    match ended {
+        Ok(done) => Frame::Tried {
+            status: &done.status,
+            execution_count: done.execution_count,
+        }
+        .to_text(),
+        Err(Stop::Left) => Frame::Error {
+            message: "the copy of the kernel was given up: its session ends",
+        }
+        .to_text(),
+        Err(Stop::Failed(why)) => Frame::Error { message: why }.to_text(),
+    }
+}
+
 /// Why a copy is not run to its end.
-enum Stop {
+#[derive(Debug)]
+pub(in crate::session) enum Stop {
     /// Nobody is there any more.
     Left,
     /// It cannot be made, or not be read.
@@ -92,18 +124,16 @@ impl<T: std::fmt::Display> From<T> for Stop {
 }
 
 impl Task {
-    /// Runs the code; returns what to answer the client, and then the copy is gone.
-    pub(super) async fn run(mut self) -> String {
+    /// Runs the code; when this returns, the copy is gone.
+    pub(super) async fn run(mut self) -> Result<Done, Stop> {
         let made = self.make().await;
-        let told = match made {
+        let ended = match made {
             Ok((copy, connection)) => {
-                let mut run = Run {
+                let signer = Signer::new(&connection.key, self.place.identity());
+                let mut run = AtWork {
                     copy,
-                    told: None,
-                    out: Out {
-                        link: self.link.clone(),
-                    },
-                    allow_stdin: self.trial.allow_stdin,
+                    signer,
+                    channels: None,
                     prompt: None,
                     reply: None,
                     idle: false,
@@ -111,23 +141,12 @@ impl Task {
                 };
                 let ended = run.live(&mut self, &connection).await;
                 run.copy.end().await;
-                ended.map(|()| run.told)
+                ended
             }
             Err(stop) => Err(stop),
         };
         self.place.remove().await;
-        match &told {
-            Ok(Some((status, execution_count))) => Frame::Tried {
-                status,
-                execution_count: *execution_count,
-            }
-            .to_text(),
-            Ok(None) | Err(Stop::Left) => Frame::Error {
-                message: "the copy of the kernel was given up: its session ends",
-            }
-            .to_text(),
-            Err(Stop::Failed(why)) => Frame::Error { message: why }.to_text(),
-        }
+        ended
     }
 
     async fn make(&mut self) -> Result<(Copy, ConnectionFile), Stop> {
@@ -143,15 +162,13 @@ impl Task {
 }
 
 /// A copy at work.
-struct Run {
-    copy: Copy,
-    /// How the code ended: what is told once the copy is gone.
-    told: Option<(String, Option<i64>)>,
-    out: Out,
-    allow_stdin: bool,
+pub(super) struct AtWork {
+    pub(super) copy: Copy,
+    pub(super) signer: Signer,
+    pub(super) channels: Option<(Channels, mpsc::UnboundedReceiver<Incoming>)>,
     /// The header of the prompt that waits for an answer.
     prompt: Option<Bytes>,
-    reply: Option<Reply>,
+    reply: Option<ExecuteReply>,
     idle: bool,
     /// Whether it can be asked something.
     greeted: bool,
@@ -167,41 +184,33 @@ enum Wake {
     Zmq,
 }
 
-impl Run {
-    async fn live(&mut self, task: &mut Task, connection: &ConnectionFile) -> Result<(), Stop> {
+impl AtWork {
+    async fn live(&mut self, task: &mut Task, connection: &ConnectionFile) -> Result<Done, Stop> {
         let mut spool = SpoolReader::open(&task.place.spool(), SpoolPosition::default())
             .map_err(|err| format!("failed to {err}"))?;
         let changed: AsyncFd<OwnedFd> = readable(spool.as_fd().try_clone_to_owned()?)?;
         let memory = MemoryWatch::of(self.copy.process().identity().pid);
-        let signer = Signer::new(&connection.key, task.place.identity());
-        let mut channels: Option<(Channels, mpsc::UnboundedReceiver<_>)> = None;
         let mut due = Some(Instant::now() + READY_PATIENCE);
         loop {
             // One batch at a time: what prints for ever is to be interrupted all the same.
-            let more = self.read(&mut spool).await?;
-            if self.reply.is_some() {
+            let more = self.read(&mut spool, task).await?;
+            if let Some(reply) = &self.reply {
                 due.get_or_insert_with(|| Instant::now() + task.idle_barrier);
                 if self.idle {
-                    self.done();
-                    return Ok(());
+                    let reply = reply.clone();
+                    return self.done(reply, task).await;
                 }
             }
-            if self.greeted && channels.is_none() {
+            if self.greeted && self.channels.is_none() {
                 let opened = Channels::open(connection, &task.place.identity())?;
-                opened
-                    .0
-                    .send(Channel::Shell, self.request(&signer, &task.trial));
-                channels = Some(opened);
+                opened.0.send(Channel::Shell, self.request(&task.work));
+                self.channels = Some(opened);
                 due = None;
-                self.out
-                    .event(
-                        "tithon.started",
-                        &json!({"pid": self.copy.process().identity().pid}).to_string(),
-                    )
-                    .await?;
+                let pid = self.copy.process().identity().pid;
+                task.out.started(pid).await?;
             }
             let at = due.unwrap_or_else(Instant::now);
-            let incoming = channels.as_mut().map(|(_, incoming)| incoming);
+            let incoming = self.channels.as_mut().map(|(_, incoming)| incoming);
             let wake = tokio::select! {
                 biased;
                 wish = task.wishes.recv() => Wake::Wish(wish),
@@ -219,19 +228,11 @@ impl Run {
                 // What the spool does not have is nothing to us.
                 Wake::More | Wake::Spool | Wake::Zmq => {}
                 Wake::Wish(None) => return Err(Stop::Left),
-                Wake::Wish(Some(wish)) => {
-                    self.grant(
-                        wish,
-                        &signer,
-                        channels.as_ref().map(|(channels, _)| channels),
-                    )
-                    .await?
-                }
-                Wake::Due if self.reply.is_some() => {
-                    self.done();
-                    return Ok(());
-                }
+                Wake::Wish(Some(wish)) => self.grant(wish, task).await?,
                 Wake::Due => {
+                    if let Some(reply) = self.reply.take() {
+                        return self.done(reply, task).await;
+                    }
                     let limit = READY_PATIENCE.as_secs();
                     return Err(Stop::Failed(format!(
                         "the copy of the kernel does not come to life within {limit} seconds: what a library's threads held is held for ever in it, it seems"
@@ -244,44 +245,58 @@ impl Run {
                         took_leave: false,
                         crash: Crash::read(&crash_log(&task.place.spool())),
                     };
-                    return self.died(&mut spool, &evidence).await;
+                    return self.died(&mut spool, task, &evidence).await;
                 }
             }
         }
     }
 
-    fn request(&self, signer: &Signer, trial: &Trial) -> Message {
-        signer.request(
+    fn request(&self, work: &Work) -> Message {
+        self.signer.request(
             REQUEST,
             "execute_request",
             &json!({
-                "code": trial.code,
+                "code": work.code,
                 "silent": false,
                 "store_history": true,
                 "user_expressions": {},
-                "allow_stdin": self.allow_stdin,
+                "allow_stdin": work.allow_stdin,
                 "stop_on_error": true,
             }),
         )
     }
 
-    fn done(&mut self) {
-        self.told = self
-            .reply
-            .take()
-            .map(|reply| (reply.status, reply.execution_count));
+    /// The code has ended, and everything that it said is told.
+    async fn done(&mut self, reply: ExecuteReply, task: &mut Task) -> Result<Done, Stop> {
+        let kept = match &task.work.keep {
+            Some(keep) if reply.status == "ok" => Some(self.freeze(keep, &mut task.wishes).await?),
+            _ => None,
+        };
+        Ok(Done {
+            status: reply.status,
+            execution_count: reply.execution_count,
+            kept,
+        })
     }
 
     /// It ended before the code did: what it said last, and what ended it.
-    async fn died(&mut self, spool: &mut SpoolReader, evidence: &Evidence) -> Result<(), Stop> {
-        while self.read(spool).await? {}
-        if self.reply.is_some() {
-            self.done();
-            return Ok(());
+    async fn died(
+        &mut self,
+        spool: &mut SpoolReader,
+        task: &Task,
+        evidence: &Evidence,
+    ) -> Result<Done, Stop> {
+        while self.read(spool, task).await? {}
+        if let Some(reply) = self.reply.take() {
+            return Ok(Done {
+                status: reply.status,
+                execution_count: reply.execution_count,
+                kept: Some(Err("the copy died".to_owned())),
+            });
         }
         // What its C code and children wrote last is in no record yet.
         if spool.finish(REQUEST).is_ok() {
-            while self.read(spool).await? {}
+            while self.read(spool, task).await? {}
         }
         let cause = evidence.cause();
         let mut traceback = vec![format!(
@@ -295,173 +310,92 @@ impl Run {
             "evalue": format!("the copy died during execution: {cause}"),
             "traceback": traceback,
         });
-        self.out.event("error", &content.to_string()).await?;
-        self.told = Some(("error".to_owned(), None));
-        Ok(())
+        task.out.died(content).await?;
+        Ok(Done {
+            status: "error".to_owned(),
+            execution_count: None,
+            kept: None,
+        })
     }
 
-    async fn grant(
-        &mut self,
-        wish: Wish,
-        signer: &Signer,
-        channels: Option<&Channels>,
-    ) -> Result<(), Stop> {
+    async fn grant(&mut self, wish: Wish, task: &Task) -> Result<(), Stop> {
         let ok = match &wish {
             Wish::Interrupt => self.greeted && self.copy.process().signal(Signal::INT).is_ok(),
-            Wish::Input(value) => match (self.prompt.take(), channels) {
-                (Some(header), Some(channels)) => {
+            Wish::Input(value) => match (self.prompt.take(), &self.channels) {
+                (Some(header), Some((channels, _))) => {
                     let content =
                         tithon_ipc::json::to_string(&json!({"value": value, "status": "ok"}));
-                    let reply =
-                        signer.message("tithon-copy_input", "input_reply", header, content.into());
+                    let reply = self.signer.message(
+                        "tithon-copy_input",
+                        "input_reply",
+                        header,
+                        content.into(),
+                    );
                     channels.send(Channel::Stdin, reply);
                     true
                 }
                 _ => false,
             },
         };
-        self.out.answer(wish.answer(ok)).await
+        task.out.answer(wish.answer(ok)).await
     }
 
     /// Takes in what the spool holds; false if that was nothing.
-    async fn read(&mut self, spool: &mut SpoolReader) -> Result<bool, Stop> {
+    async fn read(&mut self, spool: &mut SpoolReader, task: &Task) -> Result<bool, Stop> {
         let records = spool
             .read(READ_MAX)
             .map_err(|err| format!("failed to {err}"))?;
-        let some = !records.is_empty();
-        for record in records {
-            self.record(record).await?;
+        if records.is_empty() {
+            return Ok(false);
         }
-        if some {
-            spool
-                .release(&spool.position())
-                .map_err(|err| format!("failed to {err}"))?;
+        for record in &records {
+            self.note(record);
         }
-        Ok(some)
+        task.out.records(records).await?;
+        spool
+            .release(&spool.position())
+            .map_err(|err| format!("failed to {err}"))?;
+        Ok(true)
     }
 
-    async fn record(&mut self, record: Record) -> Result<(), Stop> {
+    /// How far it has come, as a record tells.
+    fn note(&mut self, record: &Record) {
         match record {
             Record::Hello(_) => self.greeted = true,
-            Record::Stream(stream) => self.out.stream(&stream).await?,
-            Record::Iopub(frames) | Record::IopubFor(_, frames) => {
-                if let Ok(message) = Message::from_frames(frames) {
-                    self.published(&message).await?;
-                }
+            Record::Iopub(frames) => {
+                self.idle |= answers_request(frames)
+                    .is_some_and(|message| says_idle(&message).unwrap_or(false));
             }
             Record::Reply(frames) => {
-                if let Ok(message) = Message::from_frames(frames) {
-                    self.replied(&message).await?;
+                if let Some(message) = answers_request(frames) {
+                    self.reply = Some(Reply::of(&message.content).outcome());
                 }
             }
             Record::StdinRequest(frames) => {
-                if let Ok(message) = Message::from_frames(frames) {
-                    self.out
-                        .event("tithon.input_request", &prompt(&message.content))
-                        .await?;
-                    self.prompt = Some(message.header);
-                }
+                self.prompt = Message::from_frames(frames.clone())
+                    .ok()
+                    .map(|message| message.header);
             }
-            Record::StdinEnd(_) => {
-                self.prompt = None;
-                self.out.event("tithon.input_resolved", "{}").await?;
-            }
-            Record::Gap { bytes, .. } => self.out.gap(bytes).await?,
-            Record::Hole { from, to, .. } => self.out.gap(to - from).await?,
-            Record::Control(_) | Record::Bye => {}
-        }
-        Ok(())
-    }
-
-    async fn published(&mut self, message: &Message) -> Result<(), Stop> {
-        let (Ok(header), Some(content)) = (message.header_view(), message.content_text()) else {
-            return Ok(());
-        };
-        match &*header.msg_type {
-            "status" => {
-                let ours = ParentView::of(&message.parent_header).msg_id == REQUEST;
-                self.idle |= ours && content.contains("\"idle\"");
-            }
-            // Nobody could answer a widget of a copy that is about to go.
-            "comm_open" | "comm_msg" | "comm_close" => return Ok(()),
+            Record::StdinEnd(_) => self.prompt = None,
             _ => {}
         }
-        self.out.event(&header.msg_type, content).await
-    }
-
-    async fn replied(&mut self, message: &Message) -> Result<(), Stop> {
-        if ParentView::of(&message.parent_header).msg_id != REQUEST {
-            return Ok(());
-        }
-        let reply = Reply::of(&message.content);
-        for text in reply.pages() {
-            let content = json!({"name": "stdout", "text": text, "tithon_scope": "cell"});
-            self.out.event("stream", &content.to_string()).await?;
-        }
-        self.reply = Some(reply);
-        Ok(())
     }
 }
 
-/// What a prompt shows.
-fn prompt(content: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Request {
-        prompt: String,
-        password: bool,
-    }
-    let Request { prompt, password } = serde_json::from_slice(content).unwrap_or_default();
-    json!({"prompt": prompt, "password": password}).to_string()
+/// The message, if it is about the code that is run.
+pub(super) fn answers_request(frames: &[Bytes]) -> Option<Message> {
+    let message = Message::from_frames(frames.to_vec()).ok()?;
+    (ParentView::of(&message.parent_header).msg_id == REQUEST).then_some(message)
+}
+
+fn says_idle(message: &Message) -> Option<bool> {
+    let is_status = message.header_view().ok()?.msg_type == "status";
+    Some(is_status && message.content_text()?.contains("\"idle\""))
 }
 
 async fn next<T>(incoming: Option<&mut mpsc::UnboundedReceiver<T>>) -> Option<T> {
     match incoming {
         Some(incoming) => incoming.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-/// The way to the client.
-struct Out {
-    link: Link,
-}
-
-impl Out {
-    async fn event(&self, msg_type: &str, content: &str) -> Result<(), Stop> {
-        match copy_event(msg_type, content) {
-            Some(text) => self.send(Answer::Extra(text.into())).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn stream(&self, stream: &StreamRecord) -> Result<(), Stop> {
-        let name = match stream.name {
-            StreamName::Stdout => "stdout",
-            StreamName::Stderr => "stderr",
-        };
-        let content = tithon_ipc::json::to_string(&json!({"name": name, "text": stream.text}));
-        self.event("stream", &content).await
-    }
-
-    async fn gap(&self, bytes: u64) -> Result<(), Stop> {
-        let text = format!("[tithon: {bytes} bytes of output are missing here]\n");
-        let content = json!({"name": "stderr", "text": text, "tithon_scope": "cell"});
-        self.event("stream", &content.to_string()).await
-    }
-
-    async fn answer(&self, text: String) -> Result<(), Stop> {
-        self.send(Answer::Frame(Utf8Bytes::from(text))).await
-    }
-
-    /// Waits for a client that reads slowly; the copy, whose spool is not read meanwhile, waits too.
-    async fn send(&self, answer: Answer) -> Result<(), Stop> {
-        while self.link.answers.capacity() < ROOM {
-            if self.link.answers.is_closed() {
-                return Err(Stop::Left);
-            }
-            sleep(LOOK).await;
-        }
-        self.link.answers.send(answer).await.map_err(|_| Stop::Left)
     }
 }

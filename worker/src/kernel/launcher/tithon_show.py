@@ -1,0 +1,81 @@
+"""What the variables of a frozen kernel are: said by a copy of it that ends with that.
+
+Whatever a value does to say what it is, it does to the copy.
+"""
+
+import json
+import os
+import reprlib
+import signal
+import sys
+import time
+
+# How long a value may take, in seconds, and all of them; what does not heed that is ended by who asked.
+_PATIENCE = 1.0
+_PATIENCE_FOR_ALL = 4.0
+# Characters of a value's repr.
+_REPR_MAX = 400
+
+
+class _Late(BaseException):
+    """Not caught by what catches every error."""
+
+
+def show(connection, shell, most):
+    """Tell whoever asked, and end."""
+    _say(connection, {"pid": os.getpid()})
+    os.setsid()
+    signal.signal(signal.SIGALRM, _late)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    # Nobody is to hear what a value prints meanwhile.
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    hidden = shell.user_ns_hidden
+    mine = [
+        name
+        for name, value in shell.user_ns.items()
+        if isinstance(name, str) and not name.startswith("_") and (name not in hidden or hidden[name] is not value)
+    ]
+    told = {}
+    enough = time.monotonic() + _PATIENCE_FOR_ALL
+    for name in mine[:most]:
+        if time.monotonic() > enough:
+            break
+        told[name] = _described(shell.user_ns[name])
+    _say(connection, {"variables": told, "left_out": len(mine) - len(told)})
+    os._exit(0)
+
+
+def _described(value):
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE, _PATIENCE)
+    try:
+        shown = _shortly(value)
+    except _Late:
+        shown = "<its repr takes too long>"
+    except BaseException as error:
+        shown = f"<its repr failed: {type(error).__name__}>"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return {"type": type(value).__name__, "repr": shown}
+
+
+def _shortly(value):
+    """Containers by their first items: the repr of a long one takes its time."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 4, _REPR_MAX, _REPR_MAX, _REPR_MAX
+    short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = short.maxdeque = short.maxarray = 20
+    short.maxdict = 20
+    # Its own for what has none of these: numpy's and pandas' are short by themselves, on lines of their own.
+    short.repr_instance = lambda it, level: _cut(repr(it))
+    return _cut(short.repr(value))
+
+
+def _cut(text):
+    return text if len(text) <= _REPR_MAX else text[: _REPR_MAX - 3] + "..."
+
+
+def _late(signum, frame):
+    raise _Late
+
+
+def _say(connection, words):
+    connection.sendall(json.dumps(words).encode() + b"\n")

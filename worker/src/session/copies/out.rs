@@ -1,0 +1,173 @@
+//! To whom a copy speaks: the client that tries something, or the session's journal.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tithon_ipc::{client::copy_event, ids::ExecId, jupyter::Message};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{
+    CopyEvent,
+    task::{Stop, answers_request},
+};
+use crate::{
+    client::{Answer, Link},
+    kernel::spool::{Record, StreamName, StreamRecord},
+    session::{launch::LaunchEvent, reply::Reply},
+};
+
+/// Answers that a client must have room for: a copy that floods it leaves some for what else it asked.
+const ROOM: usize = 64;
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Who listens to a copy.
+pub(super) enum Out {
+    /// One client, as long as it is there.
+    Client(Link),
+    /// The session, under an execution.
+    Session {
+        exec: ExecId,
+        events: mpsc::UnboundedSender<LaunchEvent>,
+    },
+}
+
+impl Out {
+    /// The code is sent to the copy.
+    pub(super) async fn started(&self, pid: i32) -> Result<(), Stop> {
+        match self {
+            Self::Client(link) => {
+                event(link, "tithon.started", &json!({"pid": pid}).to_string()).await
+            }
+            Self::Session { .. } => Ok(()),
+        }
+    }
+
+    /// What the copy says. Waits for whom it is for; the copy, whose spool is not read meanwhile, waits too.
+    pub(super) async fn records(&self, records: Vec<Record>) -> Result<(), Stop> {
+        match self {
+            Self::Client(link) => {
+                for record in records {
+                    tell(link, record).await?;
+                }
+                Ok(())
+            }
+            Self::Session { exec, events } => {
+                let (taken, when_taken) = oneshot::channel();
+                let said = CopyEvent::Said {
+                    exec: *exec,
+                    records,
+                    taken,
+                };
+                drop(events.send(LaunchEvent::Copy(said)));
+                when_taken.await.map_err(|_| Stop::Left)
+            }
+        }
+    }
+
+    /// The copy died, and what there is to say of that.
+    pub(super) async fn died(&self, error: Value) -> Result<(), Stop> {
+        match self {
+            Self::Client(link) => event(link, "error", &error.to_string()).await,
+            Self::Session { exec, events } => {
+                let died = CopyEvent::Died { exec: *exec, error };
+                drop(events.send(LaunchEvent::Copy(died)));
+                Ok(())
+            }
+        }
+    }
+
+    /// What came of a wish.
+    pub(super) async fn answer(&self, text: String) -> Result<(), Stop> {
+        match self {
+            Self::Client(link) => send(link, Answer::Frame(text.into())).await,
+            // Who wished for it has its answer.
+            Self::Session { .. } => Ok(()),
+        }
+    }
+}
+
+async fn tell(link: &Link, record: Record) -> Result<(), Stop> {
+    match record {
+        Record::Stream(said) => stream(link, &said).await,
+        Record::Iopub(frames) | Record::IopubFor(_, frames) => match Message::from_frames(frames) {
+            Ok(message) => published(link, &message).await,
+            Err(_) => Ok(()),
+        },
+        Record::Reply(frames) => {
+            let reply = answers_request(&frames).map(|message| Reply::of(&message.content));
+            for text in reply.iter().flat_map(Reply::pages) {
+                let content = json!({"name": "stdout", "text": text, "tithon_scope": "cell"});
+                event(link, "stream", &content.to_string()).await?;
+            }
+            Ok(())
+        }
+        Record::StdinRequest(frames) => match Message::from_frames(frames) {
+            Ok(message) => event(link, "tithon.input_request", &prompt(&message.content)).await,
+            Err(_) => Ok(()),
+        },
+        Record::StdinEnd(_) => event(link, "tithon.input_resolved", "{}").await,
+        Record::Gap { bytes, .. } => gap(link, bytes).await,
+        Record::Hole { from, to, .. } => gap(link, to - from).await,
+        Record::Hello(_) | Record::Control(_) | Record::Bye => Ok(()),
+    }
+}
+
+async fn published(link: &Link, message: &Message) -> Result<(), Stop> {
+    let (Ok(header), Some(content)) = (message.header_view(), message.content_text()) else {
+        return Ok(());
+    };
+    match &*header.msg_type {
+        // Nobody could answer a widget of a copy that is about to go.
+        "comm_open" | "comm_msg" | "comm_close" => Ok(()),
+        msg_type => event(link, msg_type, content).await,
+    }
+}
+
+/// What a prompt shows.
+fn prompt(content: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Request {
+        prompt: String,
+        password: bool,
+    }
+    let Request { prompt, password } = serde_json::from_slice(content).unwrap_or_default();
+    json!({"prompt": prompt, "password": password}).to_string()
+}
+
+async fn stream(link: &Link, stream: &StreamRecord) -> Result<(), Stop> {
+    let name = match stream.name {
+        StreamName::Stdout => "stdout",
+        StreamName::Stderr => "stderr",
+    };
+    let content = tithon_ipc::json::to_string(&json!({"name": name, "text": stream.text}));
+    event(link, "stream", &content).await
+}
+
+async fn gap(link: &Link, bytes: u64) -> Result<(), Stop> {
+    let text = format!("[tithon: {bytes} bytes of output are missing here]\n");
+    let content = json!({"name": "stderr", "text": text, "tithon_scope": "cell"});
+    event(link, "stream", &content.to_string()).await
+}
+
+async fn event(link: &Link, msg_type: &str, content: &str) -> Result<(), Stop> {
+    match copy_event(msg_type, content) {
+        Some(text) => send(link, Answer::Extra(text.into())).await,
+        None => Ok(()),
+    }
+}
+
+async fn send(link: &Link, answer: Answer) -> Result<(), Stop> {
+    while link.answers.capacity() < ROOM {
+        if link.answers.is_closed() {
+            return Err(Stop::Left);
+        }
+        sleep(LOOK).await;
+    }
+    link.answers.send(answer).await.map_err(|_| Stop::Left)
+}
