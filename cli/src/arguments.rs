@@ -124,6 +124,7 @@ impl Command {
             | Self::Branch(_)
             | Self::Kill(_)
             | Self::Export(_) => Place::Client,
+            Self::States(args) if !args.is_a_server() => Place::Client,
             Self::Ps(args) if !args.is_about_processes() => Place::Client,
             Self::Ps(_)
             | Self::Logs(_)

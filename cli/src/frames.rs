@@ -123,7 +123,33 @@ impl Queued {
 /// The member of an origin that tells one `run`'s submission from everybody else's.
 pub(crate) const TOKEN: &str = "tithon_run";
 
-/// Payload of `done` and of `kernel`.
+/// Payload of `done`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Done {
+    #[serde(default)]
+    pub(crate) status: String,
+    /// Of code that was to make a state.
+    pub(crate) state: Option<StateEnd>,
+}
+
+/// What came of code that was to make a state.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StateEnd {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) kept: bool,
+}
+
+/// Of an execution that was not the kernel's: the state that it was to make.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StateOf {
+    pub(crate) name: String,
+    /// What it was run in, if not the kernel as it was.
+    pub(crate) from: Option<String>,
+}
+
+/// Payload of `kernel`, and whatever else says how it ended.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
     #[serde(default)]
@@ -199,6 +225,8 @@ pub(crate) struct Execution {
     pub(crate) finished_at: Option<f64>,
     /// The kernel's own count, which begins at 1 with each kernel.
     pub(crate) execution_count: Option<u64>,
+    /// Of one that was run in a state rather than by the kernel.
+    pub(crate) state: Option<StateOf>,
     /// `None` also for what came with the project.
     #[serde(default)]
     pub(crate) fold_state: Option<FoldState>,

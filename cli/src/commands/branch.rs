@@ -35,8 +35,8 @@ pub(crate) struct BranchArgs {
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
 
-    /// The execution whose checkpoint to begin with; the kernel as it is unless given
-    #[arg(long, value_name = "EXEC")]
+    /// The execution whose checkpoint, or the state, to begin with; the kernel as it is unless given
+    #[arg(long, value_name = "EXEC|STATE")]
     from: Option<String>,
 
     #[command(flatten)]

@@ -106,7 +106,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Uninstall(args) => block_on(uninstall::run(&args, &link()?))?,
         Command::Attach(args) => block_on(attach::run(&args, &link()?))?,
         Command::Ps(args) => block_on(ps::run(&args, &link()?))?,
-        Command::States(args) => states::run(args)?,
+        Command::States(args) => states::run(args, link)?,
         Command::Status(args) => block_on(status::run(&args, &link()?))?,
         Command::Interrupt(args) => block_on(interrupt::run(&args, &link()?))?,
         Command::Restart(args) => block_on(restart::run(&args, &link()?))?,

@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   tithon restore                          after a crash: go on from the newest checkpoint
   tithon restore --to e12                 undo what ran since e12; running cells are given up
+  tithon restore --to tuned               go on with a state of `tithon states`
 
 Variables, imports and the execution counter are as they were. Files, databases and what other
 programs know are not: a checkpoint is the kernel's memory. Later checkpoints stay, so a restore
@@ -29,8 +30,8 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "NAME", value_parser = session, default_value = "default")]
     session: String,
 
-    /// The execution whose state it was; the newest checkpoint unless given
-    #[arg(long, value_name = "EXEC")]
+    /// The execution whose checkpoint, or the state, to go to; the newest checkpoint unless given
+    #[arg(long, value_name = "EXEC|STATE")]
     to: Option<String>,
 
     #[command(flatten)]
@@ -51,9 +52,12 @@ pub(crate) async fn run(args: &RestoreArgs, link: &Link) -> Result<Exit, CliErro
     let reply = ask_once(link.open().await?, &op, "kernel_restored", "going back").await?;
     let told: Value = serde_json::from_str(&reply)?;
     let sentence = format!(
-        "session '{}' is as it was after {}{}",
+        "session '{}' is {}{}",
         args.session,
-        told["to"].as_str().unwrap_or("the checkpoint"),
+        match (told["state"].as_str(), told["to"].as_str()) {
+            (Some(state), _) => format!("in state '{state}'"),
+            (None, to) => format!("as it was after {}", to.unwrap_or("the checkpoint")),
+        },
         match told["lost"].as_array().map_or(0, Vec::len) {
             0 => String::new(),
             1 => "; what 1 cell did since is undone".to_owned(),

@@ -104,6 +104,7 @@ pub(crate) fn run(args: RunArgs, link: &Link) -> Result<Exit, CliError> {
         origin: None,
         stdin,
         until,
+        state: None,
     };
     block_on(async {
         let mut follow = Follow::new(link, &bound, submission, mode);
@@ -147,7 +148,7 @@ fn code(args: &RunArgs) -> Result<String, CliError> {
 ///
 /// # Errors
 /// When it cannot be read, or is no text.
-pub(super) fn read(file: &Path) -> Result<String, CliError> {
+pub(crate) fn read(file: &Path) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     let (path, read) = if file == Path::new("-") {
         let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);

@@ -30,7 +30,7 @@ code, and Ctrl-C again ends the copy; so does the end of this command, whatever 
 Exit codes:
     0  the code ended without an error
     1  it raised an error
-    2  no supervisor, no such checkpoint, or a kernel that cannot be copied
+    2  no supervisor, no such checkpoint or state, or a kernel that cannot be copied
     4  the copy died, or its session ended
   130  it was interrupted";
 
@@ -53,8 +53,8 @@ pub(crate) struct TryArgs {
     #[arg(long, value_name = "NAME", value_parser = arguments::session, default_value = "default")]
     session: String,
 
-    /// Copy the checkpoint after this execution rather than the kernel as it is
-    #[arg(long, value_name = "EXEC")]
+    /// Copy the checkpoint after this execution, or a state, rather than the kernel as it is
+    #[arg(long, value_name = "EXEC|STATE")]
     from: Option<String>,
 
     /// Print the events verbatim, one per line

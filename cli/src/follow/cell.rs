@@ -8,7 +8,9 @@ use super::{Stdin, Submission, Until, outcome::Outcome, prompt::Prompts, view::V
 use crate::{
     error::CliError,
     exit::Exit,
-    frames::{Event, Execution, InputRequest, Output, Queued, Snapshot, Status, TOKEN},
+    frames::{
+        Done, Event, Execution, InputRequest, Output, Queued, Snapshot, StateEnd, Status, TOKEN,
+    },
     render::words,
 };
 
@@ -62,7 +64,10 @@ impl Cell {
             outcome: Outcome::default(),
             cursor: None,
             kernel_gone: None,
-            kernel_wish: KernelWish::Start,
+            kernel_wish: match &submission.state {
+                Some(state) if state.from.is_some() => KernelWish::Leave,
+                _ => KernelWish::Start,
+            },
             submission,
         }
     }
@@ -75,6 +80,7 @@ impl Cell {
             origin: None,
             stdin: Stdin::Refused,
             until: Until::Ended,
+            state: None,
         };
         let mut cell = Self::new(submission, session, view);
         cell.stage = Stage::Accepted {
@@ -99,13 +105,34 @@ impl Cell {
     pub(super) fn execute(&self) -> Value {
         let mut origin = self.submission.origin.clone().unwrap_or_else(|| json!({}));
         origin[TOKEN] = json!(self.token);
-        json!({
+        let mut op = json!({
             "op": "execute",
             "code": self.submission.code,
-            "allow_stdin": self.submission.stdin != Stdin::Refused,
             "submitted_by": self.submission.submitted_by,
             "origin": origin,
-        })
+        });
+        match &self.submission.state {
+            Some(state) => {
+                op["op"] = json!("state_exec");
+                op["name"] = json!(state.name);
+                op["from"] = json!(state.from);
+            }
+            None => op["allow_stdin"] = json!(self.submission.stdin != Stdin::Refused),
+        }
+        op
+    }
+
+    /// Whether it is run in a state rather than by the kernel.
+    pub(super) fn makes_state(&self) -> bool {
+        self.submission.state.is_some()
+    }
+
+    /// The operation that interrupts it.
+    pub(super) fn interrupt(&self, exec_id: &str, session: &str) -> Value {
+        match self.makes_state() {
+            true => json!({"op": "state_interrupt", "session": session, "exec_id": exec_id}),
+            false => json!({"op": "interrupt", "session": session}),
+        }
     }
 
     /// When the command is done with the cell.
@@ -197,12 +224,28 @@ impl Cell {
             "input_resolved" => self.prompts.close(),
             "done" => {
                 self.prompts.close();
-                let done: Status = event.payload()?;
-                return Ok(Some(self.outcome.end(&done.status)));
+                let done: Done = event.payload()?;
+                let exit = self.outcome.end(&done.status);
+                return Ok(Some(match done.state {
+                    Some(state) if exit == Exit::Success => self.kept(&state),
+                    _ => exit,
+                }));
             }
             _ => {}
         }
         Ok(None)
+    }
+
+    /// The code succeeded: says whether the state that came of it stays.
+    fn kept(&mut self, state: &StateEnd) -> Exit {
+        if !state.kept {
+            return Exit::Failure;
+        }
+        self.view.end_line();
+        if self.view.is_for_a_person() {
+            words::say(&format!("kept as '{}'", state.name));
+        }
+        Exit::Success
     }
 
     fn started(&mut self) {
@@ -295,6 +338,7 @@ mod tests {
             origin: None,
             stdin: Stdin::Refused,
             until: Until::Ended,
+            state: None,
         };
         let view = View::new(Mode::Text, Printer::new(out, err, false));
         let mut cell = Cell::new(submission, "s", view);

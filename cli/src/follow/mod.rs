@@ -51,6 +51,17 @@ pub(crate) struct Submission {
     pub(crate) stdin: Stdin,
     /// How long to stay.
     pub(crate) until: Until,
+    /// The state that it makes, if the kernel itself is not to run it.
+    pub(crate) state: Option<StateWish>,
+}
+
+/// A state that code makes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StateWish {
+    /// What to call it.
+    pub(crate) name: Option<String>,
+    /// The state, or the execution whose checkpoint, the code is run in.
+    pub(crate) from: Option<String>,
 }
 
 /// When the command is done.
@@ -265,6 +276,8 @@ impl<'a> Follow<'a> {
     async fn caught_up(&mut self, connection: &mut Connection) -> Result<(), Stop> {
         match self.cell.stage {
             Stage::Unsent => self.submit(connection, 1).await,
+            // What waits for the kernel to be copied is forgotten with its connection.
+            Stage::Sent { .. } if self.cell.makes_state() => self.submit(connection, 1).await,
             // The journal has no such cell, and the server that might have been about to write it
             // is gone or has closed the connection: it was never accepted.
             Stage::Sent { times: 1 } => self.submit(connection, 2).await,
@@ -309,9 +322,10 @@ impl<'a> Follow<'a> {
                 words::say(&format!(
                     "interrupting {exec_id}; Ctrl-C again detaches and leaves it running"
                 ));
-                let (link, session) = (self.link.clone(), self.bound.session().to_owned());
+                let op = self.cell.interrupt(exec_id, self.bound.session());
+                let link = self.link.clone();
                 self.interrupt = Some(tokio::spawn(async move {
-                    if let Err(err) = interrupt(&link, &session).await {
+                    if let Err(err) = ask_to_interrupt(&link, &op).await {
                         words::say(&format!("failed to interrupt: {err}"));
                     }
                 }));
@@ -397,9 +411,13 @@ async fn pressed(signal: Option<&mut Signal>) -> Option<()> {
 /// # Errors
 /// When no supervisor runs.
 pub(crate) async fn interrupt(link: &Link, session: &str) -> Result<(), CliError> {
-    let mut connection = link.open_running().await?;
     let op = json!({"op": "interrupt", "session": session});
-    ask(&mut connection, &op, "interrupted").await?;
+    ask_to_interrupt(link, &op).await
+}
+
+async fn ask_to_interrupt(link: &Link, op: &Value) -> Result<(), CliError> {
+    let mut connection = link.open_running().await?;
+    ask(&mut connection, op, "interrupted").await?;
     connection.close().await;
     Ok(())
 }

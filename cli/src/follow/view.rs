@@ -67,6 +67,11 @@ impl View {
         }
     }
 
+    /// Whether a person reads it, beside whatever it shows.
+    pub(super) fn is_for_a_person(&self) -> bool {
+        self.mode == Mode::Text
+    }
+
     /// Whether anything of the execution was shown.
     pub(super) fn has_shown(&self) -> bool {
         self.shown

@@ -77,6 +77,10 @@ pub(crate) fn heading(it: &Execution, now: &Zoned, palette: Palette) -> String {
         _ => None,
     });
     parts.extend(it.author().map(|who| format!("by {}", printable(who))));
+    parts.extend(it.state.as_ref().map(|state| {
+        let from = state.from.as_deref().unwrap_or("the kernel as it was");
+        format!("made '{}' of {}", printable(&state.name), printable(from))
+    }));
     parts.join("  ")
 }
 
@@ -130,7 +134,7 @@ fn zoned(seconds: f64, zone: &TimeZone) -> Option<Zoned> {
 }
 
 /// Somebody's text without what would move the cursor.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && c != '\t' {

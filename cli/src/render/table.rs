@@ -209,8 +209,27 @@ fn draw(sessions: &[Session], columns: &[usize], look: &Look<'_>, name_max: usiz
             }
         }));
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_cell_alignment(COLUMNS[columns[at]].align);
+    let alignments = columns.iter().map(|&at| COLUMNS[at].align);
+    lay_out(table, alignments)
+}
+
+/// A table of text without borders, as wide as it comes; without a newline behind its last line.
+pub(crate) fn of_text<const N: usize>(
+    header: [&str; N],
+    alignments: [CellAlignment; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.force_no_tty();
+    table.set_header(header);
+    table.add_rows(rows);
+    lay_out(table, alignments.into_iter())
+}
+
+fn lay_out(mut table: Table, alignments: impl Iterator<Item = CellAlignment>) -> String {
+    for (at, (column, alignment)) in table.column_iter_mut().zip(alignments).enumerate() {
+        column.set_cell_alignment(alignment);
         column.set_padding(if at == 0 { (0, 1) } else { (1, 1) });
     }
     let lines: Vec<_> = table

@@ -91,7 +91,7 @@ fn line<'a>(history: &[&'a Execution], after_loss: Option<&str>) -> Vec<&'a Exec
     let mut line: Vec<usize> = Vec::new();
     let (mut beginning, mut last) = (0, 0);
     let cells = history.iter().enumerate();
-    for (at, execution) in cells.filter(|(_, it)| !is_blank(it)) {
+    for (at, execution) in cells.filter(|(_, it)| !is_blank(it) && it.state.is_none()) {
         if let Some(count) = execution.execution_count {
             if count == 1 {
                 let goes_on =
@@ -141,6 +141,7 @@ enum Shortcoming {
 fn shortcoming(execution: &Execution) -> Option<Shortcoming> {
     let has_begun = execution.started_at.is_some();
     match execution.status.as_str() {
+        _ if execution.state.is_some() => Some(Shortcoming::Unrun("made a state of its own")),
         "done" if execution.fold_state.is_none() => {
             Some(Shortcoming::Unrun("came with the project"))
         }
@@ -230,6 +231,28 @@ mod tests {
         };
         assert_eq!(planned(&history, backwards).0.len(), 0);
         assert_eq!(planned(&[], Wanted::default()).0.len(), 0);
+    }
+
+    #[test]
+    fn what_made_a_state_is_no_part_of_the_kernels() {
+        let in_state = json!({"state": {"name": "tuned", "from": "e1"}});
+        let history = [
+            cell("e1", 1),
+            with(cell("e2", 2), &in_state),
+            cell("e3", 2),
+            with(cell("e4", 1), &in_state),
+        ];
+        assert_eq!(planned(&history, Wanted::default()).0, ["e1", "e3"]);
+        let all = Wanted {
+            from: Some("e1"),
+            ..Wanted::default()
+        };
+        let (cells, left_out) = planned(&history, all);
+        assert_eq!(cells, ["e1", "e3"]);
+        assert_eq!(
+            left_out,
+            ["e2 made a state of its own", "e4 made a state of its own"]
+        );
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl Run<'_> {
             origin: cell.origin.clone(),
             stdin: self.stdin,
             until: Until::Ended,
+            state: None,
         };
         let mode = if self.verbose {
             Mode::Text
