@@ -204,12 +204,14 @@ fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
         let owned = Lock::is_held(&files::worker_lock(session));
         return matches!(owned, Ok(false)).then_some(Why::Abandoned);
     }
+    // It waits to be gone back to, also when worker and kernel have died; `tithon kill` ends it.
+    if is_checkpoint(marked) {
+        return None;
+    }
     let kernel = kernel(session);
     match Lock::is_held(&files::worker_lock(session)) {
         Ok(false) if kernel.is_none() => Some(Why::Abandoned),
         Err(_) => None,
-        // The kernel may be younger than the checkpoint it was made of.
-        Ok(_) if is_checkpoint(marked) => None,
         // Nothing that a kernel starts is older than the kernel.
         Ok(_) => kernel
             .filter(|kernel| marked.process.identity().start_time < kernel.start_time)

@@ -8,6 +8,7 @@
 
 #[path = "../rig/mod.rs"]
 mod rig;
+mod states;
 mod units;
 
 use rig::Rig;
