@@ -32,9 +32,10 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to end everything.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     launcher::FORKING[0],
     launcher::FORKING[1],
+    launcher::FORKING[2],
     (
         "tithon_channel.py",
         include_str!("../python/tithon_channel.py"),

@@ -71,3 +71,62 @@ fn polars_is_named_and_goes_on() {
         "2\n"
     );
 }
+
+/// Pools of threads that say nothing about themselves, beside others' that do no harm: the first by whose
+/// code it is in which its threads wait, the others by their modules.
+#[test]
+fn pools_are_told_apart_and_each_is_named() {
+    let Some(home) = with_libraries("pools_are_told_apart_and_each_is_named") else {
+        return;
+    };
+    let state = checkpoint_after(
+        &home,
+        r"
+import numpy as np, numexpr, tqdm
+for _ in tqdm.tqdm(range(2)): pass
+numexpr.set_num_threads(2)
+a = np.arange(1e6); numexpr.evaluate('a * 2').sum(); square = np.ones((300, 300)); square @ square
+# One product of matrices, as ONNX writes it down.
+model = bytes.fromhex(
+    '08083a380a110a01780a017812017922064d61744d756c1201675a0f0a0178120a'
+    '0a08080112040a000a00620f0a0179120a0a08080112040a000a0042040a00100d'
+)",
+    );
+    for (made, again, name) in [
+        (
+            r"
+import onnxruntime
+wishes = onnxruntime.SessionOptions()
+wishes.intra_op_num_threads = wishes.inter_op_num_threads = 3
+wishes.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+ran = onnxruntime.InferenceSession(model, wishes)",
+            "print(ran.run(None, {'x': np.ones((3, 3), 'float32')})[0].sum())",
+            "threads of a native library (onnxruntime)",
+        ),
+        (
+            "import duckdb; db = duckdb.connect()",
+            "print(db.execute('select sum(range) from range(100000)').fetchone())",
+            "duckdb",
+        ),
+        (
+            "import grpc; channel = grpc.insecure_channel('127.0.0.1:1')",
+            "future = grpc.channel_ready_future(channel); print(future.done()); future.cancel()",
+            "grpc",
+        ),
+    ] {
+        refused(&home, made, name);
+        for copying in [&["try", "-c", "1"] as &[&str], &["branch", "copy"]] {
+            let told = home.tithon(copying);
+            assert!(told.code == 2 && told.stderr.contains(name), "{told:?}");
+        }
+        run(&home, again);
+        home.tithon(&["restore", "--to", &state]).ok();
+    }
+    assert_eq!(
+        run(
+            &home,
+            "print(numexpr.evaluate('a * 2').sum(), (square @ square)[0, 0])"
+        ),
+        "999999000000.0 300.0\n"
+    );
+}

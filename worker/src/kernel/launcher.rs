@@ -26,8 +26,12 @@ pub const SITE: &str = "TITHON_SITE";
 const ENTRY: &str = "ipykernel_launcher.py";
 
 /// What any Python process needs to be forked safely; these files need nothing else of the launcher.
-pub const FORKING: [(&str, &str); 2] = [
+pub const FORKING: [(&str, &str); 3] = [
     ("tithon_fork.py", include_str!("launcher/tithon_fork.py")),
+    (
+        "tithon_native.py",
+        include_str!("launcher/tithon_native.py"),
+    ),
     (
         "tithon_safety.py",
         include_str!("launcher/tithon_safety.py"),
@@ -35,13 +39,14 @@ pub const FORKING: [(&str, &str); 2] = [
 ];
 
 /// Every file of the launcher, the entry last: once it is there, all are.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("tithon_spool.py", include_str!("launcher/tithon_spool.py")),
     ("tithon_fd.py", include_str!("launcher/tithon_fd.py")),
     ("tithon_copy.py", include_str!("launcher/tithon_copy.py")),
     ("tithon_show.py", include_str!("launcher/tithon_show.py")),
     FORKING[0],
     FORKING[1],
+    FORKING[2],
     (
         "tithon_revive.py",
         include_str!("launcher/tithon_revive.py"),

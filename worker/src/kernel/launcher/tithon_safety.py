@@ -8,6 +8,10 @@ import asyncio
 import os
 import sys
 import threading
+import time
+import weakref
+
+import tithon_native
 
 # Elsewhere nobody tells what a process has open or which threads are native, so nothing is forked.
 _LINUX = sys.platform == "linux"
@@ -21,17 +25,19 @@ _NEVER = {
     "grpc._cython.cygrpc": "grpc (its threads do not survive a fork)",
     "jpype": "jpype (a Java machine cannot be forked)",
 }
-# Mapped libraries that put their threads up again in a copy, or do so for a thread that is new there.
-_POOLS = ("openblas", "libgomp", "libomp", "libiomp", "mkl_", "libarrow", "numexpr", "blosc")
-# Those that keep their team in the forking thread's own storage.
-_TEAMS = ("libgomp", "libomp", "libiomp")
 _HARMLESS = ("jemalloc_bg_thd",)
-# Threads that come up again in a copy: IPython's own by `tithon_revive`, pyzmq's by pyzmq.
-_RENEWED = ("HistorySavingThread", "GarbageCollectorThread")
+_TORCH = ("pt_autograd", "PTThreadPool")
+# What those that are known not to come through call their threads.
+_NAMED = ("tokio", "rayon", "polars", "cuda", "grpc")
+# Threads that come up again in a copy, IPython's own by `tithon_revive`, pyzmq's by pyzmq; or are not missed there:
+# tqdm's, which only looks every ten seconds for bars that are seldom drawn.
+_RENEWED = ("HistorySavingThread", "GarbageCollectorThread", "TMonitor")
 # ipykernel's zmq contexts: one for its channels, one for its heartbeat.
 _CONTEXTS = 2
 _THREADS_OF_A_CONTEXT = 2
 _ZMQ = "ZMQbg/"
+# In seconds.
+_MOMENT = 0.1
 
 
 class Surroundings:
@@ -44,7 +50,9 @@ class Surroundings:
     def __init__(self, descriptors_before=(), contexts=_CONTEXTS):
         self._contexts = contexts
         self._threads = {id(thread): thread for thread in threading.enumerate()}
-        self._tasks = set(_tasks())
+        self._tasks = set(tithon_native.tasks())
+        self._waited = weakref.WeakSet()
+        self._verdicts = tithon_native.Verdicts()
         self.descriptors = {
             fd: kind
             for fd, kind in _descriptors()
@@ -77,20 +85,31 @@ class Surroundings:
 
     def _threads_of_others(self):
         python = threading.enumerate()
-        others = [thread.name for thread in python if self._is_foreign(thread)]
+        others = self._lasting([thread for thread in python if self._is_foreign(thread)])
         if others:
             return f"threads: {', '.join(sorted(others)[:5])}"
         # Counted, not remembered: the heartbeat's context starts its threads whenever its own gets to it.
         contexts = self._contexts + any(type(thread).__name__ == "GarbageCollectorThread" for thread in python)
-        tasks = _tasks().values()
-        if sum(name.startswith(_ZMQ) for name in tasks) > _THREADS_OF_A_CONTEXT * contexts:
+        if sum(name.startswith(_ZMQ) for name in tithon_native.tasks().values()) > _THREADS_OF_A_CONTEXT * contexts:
             return "zmq sockets of the session's own"
-        for name in self.native(python):
-            if name in _HARMLESS or name.startswith(_ZMQ):
-                continue
-            if name.startswith("pt_autograd"):
-                return "torch (its autograd threads do not survive a fork)"
-            if name.startswith(("tokio", "rayon", "polars", "cuda", "grpc")) or not _maps_any(_POOLS):
+        patience = time.monotonic() + _MOMENT
+        words = self._native_obstacle(python)
+        while words == tithon_native.UNKNOWN and time.monotonic() < patience:
+            # One that Python has done with is still there for a moment, one that begins is there before.
+            time.sleep(0.002)
+            words = self._native_obstacle(threading.enumerate())
+        return words
+
+    def _native_obstacle(self, python):
+        native = {task: name for task, name in self._native(python).items() if name not in _HARMLESS}
+        if any(name.startswith(_TORCH) for name in native.values()):
+            return "torch (its threads do not survive a fork)"
+        for task, words in self._verdicts.strangers(native).items():
+            name = native[task]
+            if words:
+                return words
+            # It is a known pool's if there is one and it has no name of its own.
+            if name.startswith(_NAMED) or not tithon_native.has_pools():
                 return f"threads of a native library ({name})"
         return None
 
@@ -99,34 +118,34 @@ class Surroundings:
             return False
         return type(thread).__name__ not in _RENEWED
 
-    def native(self, python=None):
-        """The names of threads that native libraries have started since, zmq's included."""
+    def _lasting(self, threads):
+        """The names of those that do not end in a moment, as a pool's do that was closed. Each is waited for once."""
+        new = [thread for thread in threads if thread not in self._waited]
+        patience = time.monotonic() + _MOMENT
+        while any(thread.is_alive() for thread in new) and time.monotonic() < patience:
+            time.sleep(0.002)
+        self._waited.update(new)
+        return [thread.name for thread in threads if thread.is_alive()]
+
+    def _native(self, python=None):
+        """The threads, and their names, that native libraries have started since, but for zmq's."""
         known = {thread.native_id for thread in python or threading.enumerate()}
-        return [
-            name for task, name in _tasks().items() if task not in known and task not in self._tasks
-        ]
+        return {
+            task: name
+            for task, name in tithon_native.tasks().items()
+            if task not in known and task not in self._tasks and not name.startswith(_ZMQ)
+        }
 
     def needs_fresh_thread(self):
         """Whether a native library may have put something into this thread that a copy must not find.
 
         A thread that was just created has nothing of the kind, and CPython makes it the copy's main thread.
         """
-        return any(not name.startswith(_ZMQ) for name in self.native()) and _maps_any(_TEAMS)
+        return bool(self._native()) and tithon_native.has_teams()
 
 
 def _default_loop_class():
     return getattr(asyncio, "_UnixSelectorEventLoop", None) or asyncio.SelectorEventLoop
-
-
-def _tasks():
-    tasks = {}
-    for task in os.listdir("/proc/self/task") if _LINUX else ():
-        try:
-            with open(f"/proc/self/task/{task}/comm") as comm:
-                tasks[int(task)] = comm.read().strip()
-        except OSError:  # it has ended
-            pass
-    return tasks
 
 
 def _descriptors():
@@ -135,8 +154,3 @@ def _descriptors():
             yield int(fd), os.readlink(f"/proc/self/fd/{fd}")
         except OSError:  # the one that lists them
             pass
-
-
-def _maps_any(names):
-    with open("/proc/self/maps", errors="replace") as maps:
-        return any(name in line for line in maps for name in names)
