@@ -2,6 +2,7 @@
 
 import base64
 import importlib.machinery
+import inspect
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ import sys
 # Most characters of one MIME type's text.
 MIME_MAX = 1_000_000
 TRUNCATED = "\n... [truncated]"
+_ROWS, _COLUMNS, _WIDTH = 200, 100, 128
 _METHODS = (
     ("text/html", "_repr_html_"),
     ("text/markdown", "_repr_markdown_"),
@@ -56,7 +58,8 @@ class Outputs:
         method = getattr(value, "_ipython_display_", None)
         if isinstance(value, type) or not callable(method):
             return {}
-        method()
+        # IPython gives it nothing, snapshot-kernel this function.
+        method(**({"display": self.display} if _takes(method, "display") else {}))
         return None
 
     def publish(self, data, metadata=None, display_id=None, update=False):
@@ -137,6 +140,14 @@ def _called(value, name):
         return None
 
 
+def _takes(function, name):
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters or any(it.kind is it.VAR_KEYWORD for it in parameters.values())
+
+
 def _bounded(data):
     kept = {}
     for mime, content in data.items():
@@ -189,7 +200,24 @@ def patch_imports(outputs):
         # A function: matplotlib gives it attributes.
         module.show = lambda *_, **__: outputs.figures()
 
-    sys.meta_path.insert(0, _Patches({"IPython.core.display_functions": ipython, "matplotlib.pyplot": pyplot}))
+    # As much of a table as snapshot-kernel shows, until the code sets something else.
+    def pandas(module):
+        module.set_option("display.max_rows", _ROWS)
+        module.set_option("display.max_columns", _COLUMNS)
+        module.set_option("display.max_colwidth", _WIDTH)
+
+    def polars(module):
+        module.Config.set_tbl_rows(_ROWS)
+        module.Config.set_tbl_cols(_COLUMNS)
+        module.Config.set_fmt_str_lengths(_WIDTH)
+
+    patches = {
+        "IPython.core.display_functions": ipython,
+        "matplotlib.pyplot": pyplot,
+        "pandas": pandas,
+        "polars": polars,
+    }
+    sys.meta_path.insert(0, _Patches(patches))
 
 
 class _Patches:
@@ -207,7 +235,10 @@ class _Patches:
 
         def exec_module(module):
             load(module)
-            patch(module)
+            try:
+                patch(module)
+            except Exception:  # another version of it, which shows things its own way
+                pass
 
         spec.loader.exec_module = exec_module
         return spec

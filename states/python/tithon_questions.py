@@ -246,26 +246,53 @@ class OtherState:
         return _Proxy(self)
 
 
+_ATTRIBUTES = vars(types.SimpleNamespace)["__dict__"]
+
+
 class _Proxy(types.SimpleNamespace):
-    """The variables of another state as attributes, each fetched when it is first read."""
+    """The variables of another state as attributes, each fetched when it is first read; all, where all are looked at."""
+
+    __slots__ = ("__other", "__left")
 
     def __init__(self, other):
         super().__init__()
         object.__setattr__(self, "_Proxy__other", other)
-        object.__setattr__(self, "_Proxy__names", other.names())
+        object.__setattr__(self, "_Proxy__left", set(other.names()))
 
     def __getattr__(self, name):
-        if name not in object.__getattribute__(self, "_Proxy__names"):
+        if name not in self.__left:
             raise AttributeError(f"the state has no variable {name!r}")
-        value = object.__getattribute__(self, "_Proxy__other").values([name])[name]
-        setattr(self, name, value)
-        return value
+        self.__fetch([name])
+        return _ATTRIBUTES.__get__(self)[name]
+
+    def __delattr__(self, name):
+        getattr(self, name)
+        super().__delattr__(name)
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        self.__left.discard(name)
+
+    def __fetch(self, names):
+        for name, value in self.__other.values(names).items():
+            setattr(self, name, value)
+
+    @property
+    def __dict__(self):
+        self.__fetch(sorted(self.__left))
+        return _ATTRIBUTES.__get__(self)
 
     def __dir__(self):
-        return sorted(self.__names)
+        return sorted({*_ATTRIBUTES.__get__(self), *self.__left})
+
+    def __eq__(self, other):
+        return vars(self) == vars(other) if isinstance(other, types.SimpleNamespace) else NotImplemented
+
+    def __reduce__(self):
+        return types.SimpleNamespace, (), vars(self)
 
     def __repr__(self):
-        return f"<state with {', '.join(self.__names) or 'no variables'}>"
+        return f"<state with {', '.join(dir(self)) or 'no variables'}>"
 
 
 def _rebuild(order, namespace, channel, surroundings):

@@ -1,6 +1,6 @@
 //! Requests and answers: bounds, the token, JSON.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -22,6 +22,7 @@ use crate::{
     api::{self, NoOperation, Operation},
     graph::Graph,
     refusal::Refusal,
+    room::Seat,
     token::Token,
 };
 
@@ -35,30 +36,40 @@ const READ_PATIENCE: Duration = Duration::from_secs(30);
 /// Request line and headers together, in bytes.
 const HEAD_MAX: usize = 64 << 10;
 
+/// A connection of either kind.
+pub(crate) type Stream = Pin<Box<dyn ReadAndWrite>>;
+
+/// What can be read and written.
+pub(crate) trait ReadAndWrite: AsyncRead + AsyncWrite {}
+impl<T: AsyncRead + AsyncWrite> ReadAndWrite for T {}
+
 /// Serves one connection to its end.
-pub(crate) async fn serve<S>(stream: S, graph: Rc<Graph>, token: Rc<Token>)
-where
-    S: AsyncRead + AsyncWrite + 'static,
-{
+pub(crate) async fn serve(stream: Stream, seat: Rc<Seat>, graph: Rc<Graph>, token: Rc<Token>) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(READ_PATIENCE));
+    let its = seat.clone();
     let service = service_fn(move |request| {
-        let (graph, token) = (graph.clone(), token.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(request, graph, &token).await) }
+        let (seat, graph, token) = (its.clone(), graph.clone(), token.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &seat, graph, &token).await) }
     });
     let served = http1::Builder::new()
+        // A client that will not ask anything else still wants its answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service)
-        .await;
-    if let Err(err) = served {
-        tracing::debug!(%err, "a connection ended");
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::select! {
+        served = served => if let Err(err) = served {
+            tracing::debug!(%err, "a connection ended");
+        },
+        () = seat.turned_out() => tracing::debug!("a connection made room for another"),
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
+    seat: &Seat,
     graph: Rc<Graph>,
     token: &Token,
 ) -> Response<Full<Bytes>> {
@@ -79,7 +90,8 @@ async fn answer(
         let body = body(request.into_body()).await?;
         // In a task of its own: what was begun is finished though its client has gone.
         let task = tokio::task::spawn_local(async move { operation.perform(&graph, &body).await });
-        task.await
+        seat.during(task)
+            .await
             .unwrap_or_else(|_| Err(Refusal::broken("This is a defect of the server's.")))
     };
     let json = told.await.unwrap_or_else(|refusal| {

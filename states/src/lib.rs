@@ -14,6 +14,7 @@ mod memory;
 mod process;
 mod questions;
 mod refusal;
+mod room;
 mod run;
 mod serve;
 mod socket;

@@ -1,6 +1,6 @@
 //! The server from its start to its end.
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, pin::pin, rc::Rc, time::Duration};
 
 use tithon_ipc::paths::{Home, HomeError};
 use tithon_worker::{
@@ -9,7 +9,6 @@ use tithon_worker::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
     task::{LocalSet, spawn_local},
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -19,13 +18,12 @@ use crate::{
     http,
     keeper::{Keeper, KeeperError},
     memory,
+    room::Room,
     run::make_initial,
     socket::{Listener, is_public},
     token::Token,
 };
 
-/// Most connections at a time; the next ones wait in the socket's queue.
-const CONNECTIONS_MAX: usize = 256;
 /// Between two looks at what the states hold.
 const WEIGH_INTERVAL: Duration = Duration::from_secs(1);
 /// Out of descriptors, for example: what there is ends some time.
@@ -215,30 +213,29 @@ async fn end(keeper: Keeper, graph: Rc<Graph>, group: Option<Group>) {
 
 /// Takes connections for ever.
 async fn accept(listener: &Listener, graph: Rc<Graph>, token: Rc<Token>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(place) = room.clone().acquire_owned().await {
-        let (graph, token) = (graph.clone(), token.clone());
+    let room = Room::new();
+    loop {
         let accepted = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 stream.set_nodelay(true).ok();
-                spawn_local(async move {
-                    http::serve(stream, graph, token).await;
-                    drop(place);
-                });
+                Some(Box::pin(stream) as http::Stream)
             }),
             Listener::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| {
                 let me = rustix::process::getuid().as_raw();
-                if stream.peer_cred().is_ok_and(|peer| peer.uid() == me) {
-                    spawn_local(async move {
-                        http::serve(stream, graph, token).await;
-                        drop(place);
-                    });
-                }
+                let ours = stream.peer_cred().is_ok_and(|peer| peer.uid() == me);
+                ours.then(|| Box::pin(stream) as http::Stream)
             }),
         };
-        if let Err(err) = accepted {
-            tracing::warn!(%err, "a connection cannot be accepted");
-            sleep(ACCEPT_PAUSE).await;
+        match accepted {
+            Ok(None) => {}
+            Ok(Some(stream)) => {
+                let seat = room.take().await;
+                spawn_local(http::serve(stream, seat, graph.clone(), token.clone()));
+            }
+            Err(err) => {
+                tracing::warn!(%err, "a connection cannot be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

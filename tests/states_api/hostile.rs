@@ -1,14 +1,16 @@
 //! Requests that are wrong, too large, too slow or too many.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::UnixStream,
     thread,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Home, until},
+    harness::{Home, PATIENCE, until},
     server::{Server, TOKEN, bytes},
 };
 
@@ -228,6 +230,36 @@ fn what_is_no_http_or_too_large_costs_its_connection() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+}
+
+/// More than there are places for; those who wait longest make room.
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let server = Server::new();
+    let token: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut silent: Vec<_> = (0..256)
+        .map(|_| UnixStream::connect(&server.address).unwrap())
+        .collect();
+    // One that will not say anything more is owed an answer, however long that takes.
+    let body = json!({
+        "code": "import time; time.sleep(0.5)", "exec_id": "1", "state_name": "initial", "new_state_name": "a",
+    });
+    let mut running = UnixStream::connect(&server.address).unwrap();
+    running.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = bytes("POST", &format!("/execute?token={token}"), Some(&body));
+    running.write_all(&request).unwrap();
+    running.shutdown(Shutdown::Write).unwrap();
+    silent.extend((0..300).map(|_| UnixStream::connect(&server.address).unwrap()));
+    assert_eq!(server.run("initial", "print(1)", "b"), "1\n");
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(r#""state_name":"a""#), "{answer}");
+    // The newest are all there: nobody was let in because they had been given up.
+    for stream in &mut silent[400..] {
+        stream.set_nonblocking(true).unwrap();
+        let found = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::WouldBlock);
+    }
 }
 
 #[test]

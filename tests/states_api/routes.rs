@@ -216,6 +216,15 @@ fn code_reads_from_several_states() {
         told["output"][0]["text"], "40 5 ['C', 'c', 'f', 'x']\n",
         "{told}"
     );
+    // Whoever looks at the whole of a state has the whole, also what was assigned and deleted.
+    let told = over(
+        "import copy; a.x; a.n = 1; del a.c, a.C; print(sorted(vars(a)), copy.deepcopy(a).x, a == copy.copy(a), a == 1)",
+        None,
+    );
+    assert_eq!(
+        told["output"][0]["text"], "['f', 'n', 'x'] 2 True False\n",
+        "{told}"
+    );
     for (code, ename) in [
         ("x", "NameError"),
         ("a.none", "AttributeError"),
@@ -239,13 +248,20 @@ class Large:
 class Odd:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {'image/png': b'png', 'text/x': float('nan'), 'application/json': {'a': [1]}}
+class Itself:
+    def _ipython_display_(self, **given): given['display']('itself')
+class Alone:
+    def _ipython_display_(self): print('alone')
+display(Itself(), Alone())
 shows(HTML('<b>')); handle = display('before', display_id=True); handle.update('after')
 display(Large(), Odd())
 plt.plot([1, 2]); plt.show(); plt.plot([2, 1])
-pd.DataFrame({'a': [1]})";
+pd.DataFrame({'a': range(150), 'b': 'c' * 100})";
     let told = server.execute("initial", code, "a");
     assert_eq!(told["error"], Value::Null, "{told}");
-    let output = told["output"].as_array().unwrap();
+    let mut output = told["output"].as_array().unwrap().clone();
+    assert_eq!(output.remove(0)["text"], "alone\n");
+    assert_eq!(output.remove(0)["data"]["text/plain"], "'itself'");
     let data = |place: usize| &output[place]["data"];
     assert_eq!(data(0)["text/html"], "<b>");
     assert_eq!(data(1)["text/plain"], "'after'");
@@ -272,7 +288,14 @@ pd.DataFrame({'a': [1]})";
         "{}",
         data(6)
     );
+    let table = data(6)["text/plain"].as_str().unwrap();
+    assert!(!table.contains("..."), "{table}");
     assert_eq!(output.len(), 7);
+    let bounded = "pd.set_option('display.max_rows', 4)";
+    server.run("a", bounded, "bounded");
+    let told = server.execute("bounded", "pd.DataFrame({'a': range(150)})", "c");
+    let table = &told["output"][0]["data"]["text/plain"];
+    assert!(table.as_str().unwrap().contains("150 rows"), "{table}");
 
     let flood = server.execute("initial", "print('x' * 15_000_000)", "b");
     let text = flood["output"][0]["text"].as_str().unwrap();
