@@ -58,6 +58,28 @@ class Chain(_Served):
         record("memory of a state", (served.proportional_bytes() - before) / scale.states / 2**20, "MiB")
 
 
+class Refusing(_Served):
+    name = "states-refusal"
+    about = "running in a state that polars keeps from being forked, which is refused, and in one without it"
+
+    @staticmethod
+    def fits(name):
+        return name == "tithon"
+
+    def measure_served(self, served, scale, record):
+        served.make("import polars; x = polars.DataFrame({'a': [1, 1, 2]}).group_by('a').len()", "initial", "unsafe")
+        served.make("x = [1, 1, 2]", "initial", "safe")
+        for what, state, error in (("refusal", "unsafe", "ForkUnsafe"), ("success", "safe", None)):
+            times = []
+            for _ in range(_REPEATS):
+                begun = time.perf_counter()
+                told = served.execute("len(x)", state, "made")
+                times.append(time.perf_counter() - begun)
+                if (told["error"] or {}).get("ename") != error:
+                    raise RuntimeError(f"{what}: {told['error']}")
+            record(what, sorted(times)[_REPEATS // 2] * 1e3, "ms")
+
+
 class Interrupting(_Served):
     name = "states-interrupt"
     about = "from asking to the answer of an execution that does not end by itself, waiting at most 10 s"
@@ -139,6 +161,7 @@ MEASUREMENTS = [
     ),
     Executing("dicts", "one of many small dicts", "x = [{{'a': i}} for i in range({size})]", "x[0]['a'] = 2", "dicts"),
     Chain(),
+    Refusing(),
     Interrupting(),
     Checkpoints(),
 ]
