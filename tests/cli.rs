@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{Home, Output, Running, skip, until};
+use harness::{Home, Output, Running, is_alive, skip, until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -236,7 +236,7 @@ fn ps_shows_every_session() {
 
 /// After a crash of the supervisor nobody must believe that nothing runs.
 #[test]
-fn sessions_are_listed_without_a_supervisor() {
+fn sessions_are_listed_and_ended_without_a_supervisor() {
     let mut home = Home::empty();
     home.tithon(&["run", "--session", "lab", "-c", "1"]).ok();
     home.kill_supervisor();
@@ -245,6 +245,15 @@ fn sessions_are_listed_without_a_supervisor() {
     assert!(listed.stdout.contains("\nlab      idle"), "{listed:?}");
     assert!(listed.stderr.contains("no supervisor runs"), "{listed:?}");
     assert_eq!(home.tithon(&["ps", "--quiet"]).ok(), "lab\n");
+    // Nor must one be needed to stop what runs.
+    let kernel = home.kernel("lab").unwrap();
+    let interrupted = home.tithon(&["interrupt", "--session", "lab"]).ok();
+    assert!(interrupted.contains("\"ok\": true"), "{interrupted}");
+    let killed = home.tithon(&["kill", "--session", "lab"]).ok();
+    assert!(killed.contains("\"session\": \"lab\""), "{killed}");
+    assert!(!is_alive(kernel));
+    // Where nobody can be asked nothing is claimed.
+    assert_eq!(home.tithon(&["kill", "--session", "lab"]).code, 2);
     assert_eq!(home.supervisor(), None);
 }
 

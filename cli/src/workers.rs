@@ -9,6 +9,11 @@ use tithon_ipc::{
 };
 use tokio::time::timeout;
 
+use crate::{error::CliError, link::Link};
+
+/// How long a worker may take to end its kernel: a polite second, a forced one, and a slow disk.
+const DONE_WITHIN: Duration = Duration::from_secs(15);
+
 /// A worker that lives.
 pub(crate) struct Worker {
     /// The session's name.
@@ -31,6 +36,35 @@ pub(crate) fn living(home: &Home) -> Vec<Worker> {
             })
         })
         .collect()
+}
+
+/// Has a session's worker do what no supervisor was there to be asked for, which `err` said; returns whether
+/// there was a kernel to do it to.
+///
+/// # Errors
+/// `err` itself, if it says something else or no worker lives: then nobody knows of the kernel.
+pub(crate) async fn instead(
+    link: &Link,
+    err: CliError,
+    session: &str,
+    request: &Request,
+) -> Result<bool, CliError> {
+    if !matches!(err, CliError::NoneRuns(_)) || link.remote().is_some() {
+        return Err(err);
+    }
+    let mut living = living(link.home()).into_iter();
+    let Some(worker) = living.find(|worker| worker.name == session) else {
+        return Err(err);
+    };
+    let why = match worker.ask(request, DONE_WITHIN).await {
+        Ok(Reply::Done(done)) => return Ok(done),
+        Ok(Reply::Refused(why)) | Err(why) => why,
+        Ok(Reply::Status(_)) => "it answered something else".to_owned(),
+    };
+    Err(CliError::Server(format!(
+        "the worker of session '{session}' (pid {}) does not do it: {why}",
+        worker.pid()
+    )))
 }
 
 impl Worker {

@@ -23,7 +23,10 @@ prints later appears again.";
 
 /// Clear the output of executions, for every client
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    override_usage = "tithon clear [OPTIONS] <EXEC>...\n       tithon clear [OPTIONS] --all"
+)]
 pub(crate) struct ClearArgs {
     /// The executions
     #[arg(

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
+use tithon_ipc::{client::Frame, control::Request};
 
 use super::{answer::Telling, is_ok};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     exit::Exit,
     history,
     link::{Link, ask},
+    workers,
 };
 
 /// Interrupt a session's running cell
@@ -27,17 +29,28 @@ pub(crate) struct InterruptArgs {
 /// Interrupts; that there was nothing to interrupt is in the reply, not in the exit code.
 ///
 /// # Errors
-/// When no supervisor runs, or there is no such session.
+/// When there is no such session, or neither a supervisor nor a worker that could be asked.
 pub(crate) async fn run(args: &InterruptArgs, link: &Link) -> Result<Exit, CliError> {
-    history::running_entry(link, &args.session).await?;
-    let op = json!({"op": "interrupt", "session": args.session});
-    let mut connection = link.open_running().await?;
-    let reply = ask(&mut connection, &op, "interrupted").await?;
-    connection.close().await;
+    let reply = match supervised(args, link).await {
+        Ok(reply) => reply,
+        Err(err) => {
+            let ok = workers::instead(link, err, &args.session, &Request::Interrupt).await?;
+            Frame::Interrupted { ok }.to_text()
+        }
+    };
     let sentence = match is_ok(&reply) {
         true => format!("session '{}' was interrupted", args.session),
         false => format!("no kernel runs in session '{}'", args.session),
     };
     args.telling.tell(&reply, &sentence)?;
     Ok(Exit::Success)
+}
+
+async fn supervised(args: &InterruptArgs, link: &Link) -> Result<String, CliError> {
+    history::running_entry(link, &args.session).await?;
+    let op = json!({"op": "interrupt", "session": args.session});
+    let mut connection = link.open_running().await?;
+    let reply = ask(&mut connection, &op, "interrupted").await?;
+    connection.close().await;
+    Ok(reply)
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
+use tithon_ipc::{client::Frame, control::Request};
 
 use super::{answer::Telling, is_ok};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     exit::Exit,
     history,
     link::{Link, ask_once},
+    workers,
 };
 
 /// End a session's kernel; its history stays
@@ -29,17 +31,16 @@ pub(crate) struct KillArgs {
 /// Kills; exit code 1 when there was nothing to kill.
 ///
 /// # Errors
-/// When no supervisor runs, or there is no such session.
+/// When there is no such session, or neither a supervisor nor a worker that could be asked.
 pub(crate) async fn run(args: &KillArgs, link: &Link) -> Result<Exit, CliError> {
-    history::running_entry(link, &args.session).await?;
-    let op = json!({"op": "kill_kernel", "target": args.session});
-    let reply = ask_once(
-        link.open_running().await?,
-        &op,
-        "kernel_killed",
-        "ending the kernel",
-    )
-    .await?;
+    let reply = match supervised(args, link).await {
+        Ok(reply) => reply,
+        Err(err) => {
+            let ok = workers::instead(link, err, &args.session, &Request::Kill).await?;
+            let session = &json!(args.session);
+            Frame::KernelKilled { ok, session }.to_text()
+        }
+    };
     let (exit, sentence) = match is_ok(&reply) {
         true => {
             let log = link.suggested("log", &args.session);
@@ -56,4 +57,11 @@ pub(crate) async fn run(args: &KillArgs, link: &Link) -> Result<Exit, CliError> 
     };
     args.telling.tell(&reply, &sentence)?;
     Ok(exit)
+}
+
+async fn supervised(args: &KillArgs, link: &Link) -> Result<String, CliError> {
+    history::running_entry(link, &args.session).await?;
+    let op = json!({"op": "kill_kernel", "target": args.session});
+    let connection = link.open_running().await?;
+    ask_once(connection, &op, "kernel_killed", "ending the kernel").await
 }
