@@ -9,11 +9,8 @@ use tithon_ipc::{
 };
 
 use super::{
-    Session, comms, copies,
-    kernel::Kernel,
-    questions::Questions,
-    queue::{Prompt, SignOfLife},
-    store::content_of,
+    Session, comms, copies, kernel::Kernel, prompt::Prompt, questions::Questions,
+    queue::SignOfLife, store::content_of,
 };
 use crate::{
     journal::{Change, Channel, Row, date_of, now},

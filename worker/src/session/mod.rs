@@ -21,6 +21,7 @@ mod launch;
 mod lifecycle;
 mod links;
 mod ops;
+mod prompt;
 mod questions;
 mod queue;
 mod reply;

@@ -16,12 +16,13 @@ use super::{
     Session,
     foreign::Foreign,
     kernel::{Kernel, KernelSlot},
+    prompt::Prompt,
     reply::ExecuteReply,
     store::Effect,
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Change, Channel, Loaded, NewExecution, REPLY, Row, Status, StoredRow, now},
+    journal::{Change, Channel, Loaded, NewExecution, REPLY, Row, Status, now},
 };
 
 /// A cell that waits.
@@ -67,35 +68,6 @@ pub(super) enum SignOfLife {
     Seen,
     /// Nothing came of it: it may never have reached the kernel.
     None,
-}
-
-/// A cell's `input()`.
-#[derive(Clone, Debug)]
-pub(super) struct Prompt {
-    /// The text shown.
-    pub(super) prompt: String,
-    /// Whether the answer is not to be echoed.
-    pub(super) password: bool,
-    /// The request's header: the answer's parent.
-    pub(super) header: bytes::Bytes,
-}
-
-impl Prompt {
-    /// The prompt that a journaled request shows.
-    fn of(row: &StoredRow) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Shown {
-            prompt: String,
-            password: bool,
-        }
-        let shown: Shown = serde_json::from_str(&row.content).ok()?;
-        // The kernel takes the first answer that comes, whatever it names as its parent.
-        Some(Self {
-            prompt: shown.prompt,
-            password: shown.password,
-            header: bytes::Bytes::from_static(b"{}"),
-        })
-    }
 }
 
 /// Whether a row is the `idle` of its execution.

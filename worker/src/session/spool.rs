@@ -12,7 +12,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use super::{
     Session,
     kernel::{Capture, KernelSlot},
-    queue::Prompt,
+    prompt::Prompt,
     store::Effect,
 };
 use crate::{
