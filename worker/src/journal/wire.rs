@@ -120,7 +120,7 @@ impl Interned {
 
 /// Unix time of a message's own date, in seconds; `None` where the header has none.
 pub fn date_of(header: &[u8]) -> Option<f64> {
-    split(header).map(|(_, _, date)| seconds(date))
+    header::date(header).map(seconds)
 }
 
 #[expect(
@@ -249,6 +249,15 @@ mod tests {
             HEADER.replace("120456Z", "000000Z"),
             HEADER.replace(".120456Z", "Z"),
             HEADER.replace("Z\"", "+00:00\""),
+            HEADER.replace("Z\"", "\""),
+            HEADER.replace("2026-11-21", "0001-01-01"),
+            HEADER.replace("2026-11-21", "1969-12-31"),
+            HEADER.replace("2026-11-21", "2026-02-30"),
+            HEADER.replace(":13.", ":60."),
+            HEADER.replace("120456Z", "12045Z"),
+            HEADER.replace("120456Z", "12+456Z"),
+            HEADER.replace("username", "user\u{1}name"),
+            HEADER.replace("_23\"", "_99999999999999999999\""),
             HEADER.replace("_23\"", "_007\""),
             HEADER.replace("_23\"", "_x\""),
             HEADER.replace("\": ", "\":"),
