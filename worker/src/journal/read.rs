@@ -12,7 +12,8 @@ use tithon_ipc::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    EventFrame, HEARD, LoadedArtifacts, Rebuilt, StoredFold, artifacts, rebuild, schema::STATELESS,
+    EventFrame, HEARD, LoadedArtifacts, Rebuilt, StoredFold, artifacts, rebuild,
+    schema::{COMM, STATELESS},
 };
 
 /// What a session goes on from.
@@ -349,10 +350,7 @@ fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
     let comms_after = kernel_turn.as_ref().map_or(0, |row| row.seq);
     let comms = rows(
         connection,
-        &format!(
-            "{ROW} WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close')
-                AND NOT {STATELESS} ORDER BY msg_seq"
-        ),
+        &format!("{ROW} WHERE msg_seq > ?1 AND {COMM} AND NOT {STATELESS} ORDER BY msg_seq"),
         comms_after,
     )?;
     let heard = number(&meta, HEARD);
@@ -393,11 +391,11 @@ fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
 
 /// What clients said to comms after a seq.
 fn unheard(connection: &Connection, after: Seq) -> rusqlite::Result<Vec<(Seq, Message)>> {
-    let mut select = connection.prepare(
+    let mut select = connection.prepare(&format!(
         "SELECT msg_seq, wire, content_json, ts FROM messages
-         WHERE msg_seq > ?1 AND msg_type IN ('comm_open', 'comm_msg', 'comm_close') AND exec_id IS NULL
-            AND wire IS NOT NULL AND instr(content_json, '\"tithon_from\": \"client\"') ORDER BY msg_seq",
-    )?;
+         WHERE msg_seq > ?1 AND {COMM} AND exec_id IS NULL
+            AND wire IS NOT NULL AND instr(content_json, '\"tithon_from\": \"client\"') ORDER BY msg_seq"
+    ))?;
     let mut rows = select.query([after])?;
     let mut unheard = Vec::new();
     while let Some(row) = rows.next()? {

@@ -48,8 +48,6 @@ CREATE INDEX IF NOT EXISTS messages_started ON messages(msg_seq) WHERE msg_type 
 CREATE INDEX IF NOT EXISTS messages_status ON messages(msg_seq) WHERE msg_type = 'status';
 CREATE INDEX IF NOT EXISTS messages_prompts ON messages(msg_seq)
     WHERE msg_type IN ('tithon.input_request', 'tithon.input_resolved');
-CREATE INDEX IF NOT EXISTS messages_comms ON messages(msg_seq)
-    WHERE msg_type IN ('comm_open', 'comm_msg', 'comm_close');
 ";
 
 /// Columns that a database of the Python program may lack.
@@ -95,6 +93,9 @@ pub(super) fn open(path: &Path, session_id: &str) -> Result<Connection, JournalE
         add_later_columns(&connection)
             .and_then(|()| rename(&mut connection, session_id))
             .map_err(failed)?;
+        if let Err(err) = replace_index(&mut connection) {
+            tracing::warn!("failed to replace an index of the journal: {err}");
+        }
     }
     Ok(connection)
 }
@@ -193,7 +194,27 @@ fn add_later_columns(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn add_indexes(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(INDEXES)
+    connection.execute_batch(INDEXES)?;
+    connection.execute_batch(&format!(
+        "DROP INDEX IF EXISTS messages_comms;
+         CREATE INDEX IF NOT EXISTS messages_comm ON messages(msg_seq) WHERE {COMM}"
+    ))
+}
+
+/// Replaces an index of earlier journals that made every row of any kind dearer (see [`COMM`]). What it was for
+/// is only slower without it.
+fn replace_index(connection: &mut Connection) -> rusqlite::Result<()> {
+    let earlier: bool = connection.query_row(
+        "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE name = 'messages_comms')",
+        [],
+        |row| row.get(0),
+    )?;
+    if earlier {
+        let transaction = connection.transaction()?;
+        add_indexes(&transaction)?;
+        transaction.commit()?;
+    }
+    Ok(())
 }
 
 /// Says whose journal it is and that its layout is ours: the last step of making it so.
@@ -215,6 +236,47 @@ fn add_column(connection: &Connection, table: &str, column: &str) -> rusqlite::R
     connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))
 }
 
+/// Of a row of `messages`: that it is a comm message. Not with `IN`: where that has more than two values, SQLite
+/// builds a table of them for every row that is written.
+pub(super) const COMM: &str =
+    "(msg_type = 'comm_open' OR msg_type = 'comm_msg' OR msg_type = 'comm_close')";
+
 /// Of a row of `messages`: that it is a comm message which changes no widget's state, such as a button's click.
 pub(super) const STATELESS: &str = "(msg_type = 'comm_msg' AND exec_id IS NULL AND json_valid(content_json)
     AND COALESCE(json_extract(content_json, '$.data.method'), '') NOT IN ('update', 'echo_update'))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_of_comm_messages_is_found_and_replaces_an_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.db");
+        open(&path, "default")
+            .unwrap()
+            .execute_batch(
+                "DROP INDEX messages_comm;
+                 CREATE INDEX messages_comms ON messages(msg_seq)
+                     WHERE msg_type IN ('comm_open', 'comm_msg', 'comm_close');",
+            )
+            .unwrap();
+        let connection = open(&path, "default").unwrap();
+        let indexes: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE name LIKE 'messages_comm%'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(indexes, ["messages_comm"]);
+        let plan: String = connection
+            .query_row(
+                &format!("EXPLAIN QUERY PLAN SELECT * FROM messages WHERE msg_seq > 1 AND {COMM} AND NOT {STATELESS}"),
+                [],
+                |row| row.get("detail"),
+            )
+            .unwrap();
+        assert!(plan.contains("INDEX messages_comm"), "{plan}");
+    }
+}
