@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -11,7 +12,7 @@ use rustix::{
     event::{EventfdFlags, eventfd},
     fs::{
         FallocateFlags, fallocate,
-        inotify::{self, CreateFlags, WatchFlags},
+        inotify::{self, CreateFlags, ReadFlags, WatchFlags},
     },
     io::Errno,
     time::{
@@ -49,7 +50,11 @@ fn watch(dir: &Path) -> rustix::io::Result<OwnedFd> {
     inotify::add_watch(
         &inotify,
         dir,
-        WatchFlags::MODIFY | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW,
+        WatchFlags::MODIFY
+            | WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::ONLYDIR
+            | WatchFlags::DONT_FOLLOW,
     )?;
     Ok(inotify)
 }
@@ -107,6 +112,25 @@ pub(crate) fn read_all(fd: BorrowedFd<'_>) -> io::Result<()> {
         match rustix::io::read(fd, &mut events) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Takes what a descriptor of [`growth`] reported: whether that was more than that files grew.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn names_came(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reported = inotify::Reader::new(fd, &mut buffer);
+    let mut came = false;
+    loop {
+        match reported.next() {
+            // Also that there was too much to report.
+            Ok(event) => came |= event.events() != ReadFlags::MODIFY,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(came),
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -85,6 +85,14 @@ pub(crate) fn read_all(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Whether there may be new files: always, as nothing tells.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn names_came(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    read_all(fd).map(|()| true)
+}
+
 #[expect(
     unsafe_code,
     reason = "kevent's events may carry descriptors; those of a timer carry none"

@@ -4,12 +4,12 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Alarm, FULL_FSYNC, Timer, give_back, growth, read_all};
+pub(crate) use linux::{Alarm, FULL_FSYNC, Timer, give_back, growth, names_came, read_all};
 
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]
-pub(crate) use macos::{Alarm, FULL_FSYNC, Timer, give_back, growth, read_all};
+pub(crate) use macos::{Alarm, FULL_FSYNC, Timer, give_back, growth, names_came, read_all};
 
 #[cfg(test)]
 mod tests {

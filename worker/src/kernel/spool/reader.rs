@@ -21,6 +21,9 @@ pub struct SpoolReader {
     pub(super) segment: Option<Segment>,
     /// The segment that was current when everything before it was last deleted.
     released: Option<u64>,
+    /// Whether there may be segments behind the current one that were not seen yet: listing the directory
+    /// after every record would cost more than reading it.
+    may_follow: bool,
     watch: Watch,
 }
 
@@ -51,6 +54,7 @@ impl SpoolReader {
             position: from,
             segment: None,
             released: None,
+            may_follow: true,
             watch,
         })
     }
@@ -60,7 +64,7 @@ impl SpoolReader {
     /// # Errors
     /// [`SpoolError::Layout`] and [`SpoolError::Misplaced`] will not go away by themselves.
     pub fn read(&mut self, max_bytes: usize) -> Result<Vec<Record>, SpoolError> {
-        self.watch.drain().map_err(SpoolError::at(&self.dir))?;
+        self.may_follow |= self.watch.drain().map_err(SpoolError::at(&self.dir))?;
         let mut batch = Batch::new(max_bytes);
         while !batch.is_full() {
             if !self.take_record(&mut batch)? && !self.enter_next(&mut batch)? {
@@ -153,11 +157,15 @@ impl SpoolReader {
 
     /// Goes on in a later segment if there is one, which proves that the current one gets nothing more.
     fn enter_next(&mut self, batch: &mut Batch) -> Result<bool, SpoolError> {
+        if self.segment.is_some() && !self.may_follow {
+            return Ok(false);
+        }
         let bases = segment::bases(&self.dir)?;
         let offset = self.position.offset;
         let next = match &self.segment {
             Some(current) => {
                 let Some(&next) = bases.iter().find(|&&base| base > current.header.base) else {
+                    self.may_follow = false;
                     return Ok(false);
                 };
                 // What was written between the last look and the listing.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::platform::{Timer, growth, read_all};
+use crate::platform::{Timer, growth, names_came, read_all};
 
 /// How often is looked where nobody says when, in nanoseconds: short enough for eyes while a kernel
 /// says something, and longer the longer it does not, for there may be hundreds of them.
@@ -46,9 +46,13 @@ impl Watch {
         Ok(())
     }
 
-    /// Forgets what was reported so far; to be called before looking, never after.
-    pub(super) fn drain(&self) -> io::Result<()> {
-        read_all(self.as_fd())
+    /// Forgets what was reported so far; to be called before looking, never after. Whether there may be
+    /// files that were not there before.
+    pub(super) fn drain(&self) -> io::Result<bool> {
+        match self {
+            Self::Told(told) => names_came(told.as_fd()),
+            Self::Timed { timer, .. } => read_all(timer.as_fd()).map(|()| true),
+        }
     }
 }
 
