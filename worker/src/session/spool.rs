@@ -30,10 +30,15 @@ const READ_MAX: usize = 1 << 20;
 /// Reads in close succession after which a kernel counts as streaming.
 const BURST: u32 = 8;
 /// How close that is.
-const SUCCESSION: Duration = Duration::from_millis(10);
+const SUCCESSION: Duration = Duration::from_millis(40);
 /// How often a streaming kernel's spool is read: a transaction for every line would cost more than
 /// all the lines in it.
 const STREAM_INTERVAL: Duration = Duration::from_millis(5);
+/// Reads after which it has streamed for long: half a second.
+const LONG_BURST: u32 = 100;
+/// How often it is read then. A kernel that builds whole messages says too few in the shorter time to pay for
+/// a transaction.
+const LONG_INTERVAL: Duration = Duration::from_millis(20);
 
 /// When to read: at once, or a little later together with what comes meanwhile.
 #[derive(Debug)]
@@ -51,7 +56,11 @@ impl Pace {
     }
 
     fn due(&self) -> Option<Instant> {
-        (self.burst >= BURST).then(|| self.last + STREAM_INTERVAL)
+        match self.burst {
+            ..BURST => None,
+            BURST..LONG_BURST => Some(self.last + STREAM_INTERVAL),
+            LONG_BURST.. => Some(self.last + LONG_INTERVAL),
+        }
     }
 
     fn has_read(&mut self) {
