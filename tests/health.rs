@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use harness::{Client, Home, PYTHON, private_memory, skip, until};
+use harness::{Client, Home, PYTHON, mapped_memory, private_memory, skip, until};
 use serde_json::{Value, json};
 
 fn count(name: &str, default: usize) -> usize {
@@ -295,5 +295,34 @@ fn a_kernel_is_read_also_where_nothing_may_watch_files() {
     assert!(
         log.contains("fs.inotify.max_user_instances is used up"),
         "{log}"
+    );
+}
+
+/// Worker and supervisor at rest let go of their own code. All of it must come back: nothing may be let go of that
+/// only they had.
+#[test]
+fn what_was_given_back_at_rest_comes_again() {
+    let home = Home::new();
+    let mut client = home.attached("default", -1);
+    client.run("default", "x = 41");
+    let pids = [home.supervisor().unwrap(), home.worker("default").unwrap()];
+    let before = pids.map(mapped_memory);
+    until("both at rest", || {
+        let mapped = pids.map(mapped_memory);
+        let rests = mapped
+            .iter()
+            .zip(before)
+            .all(|(now, before)| *now < before / 4 * 3);
+        rests.then_some(())
+    });
+    assert_eq!(client.run("default", "print(x + 1)"), "42\n");
+    assert_eq!(
+        home.attached("another", -1).run("another", "print(1)"),
+        "1\n"
+    );
+    assert_eq!(
+        pids.map(Some),
+        [home.supervisor(), home.worker("default")],
+        "the same processes"
     );
 }

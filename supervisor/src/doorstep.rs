@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use rustix::process::getuid;
+use tithon_ipc::platform::memory;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::oneshot,
@@ -18,6 +19,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const HALF_OPEN_MAX: usize = 256;
 /// How long clients are waited for when the supervisor ends.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+/// How long nobody must come or go before memory is given back.
+const REST_AFTER: Duration = Duration::from_secs(10);
 /// After an accept that failed, most likely for want of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -28,7 +31,9 @@ type Patience = oneshot::Sender<()>;
 pub(crate) async fn attend(listener: UnixListener, house: Arc<House>) {
     let mut connections = JoinSet::new();
     let mut half_open: VecDeque<Patience> = VecDeque::new();
+    let mut rests = false;
     loop {
+        let rested = std::mem::take(&mut rests);
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if is_ours(&stream) => {
@@ -46,6 +51,10 @@ pub(crate) async fn attend(listener: UnixListener, house: Arc<House>) {
             Some(ended) = connections.join_next() => if let Err(err) = ended {
                 tracing::error!(%err, "a client's task failed; the client was dropped");
             },
+            () = sleep(REST_AFTER), if !rested => {
+                memory::give_back();
+                rests = true;
+            }
             () = house.closing.wait() => break,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) use self::{
     client::Client,
     home::Home,
     journal::Journal,
-    processes::{await_end, is_alive, private_memory},
+    processes::{await_end, is_alive, mapped_memory, private_memory},
     program::{Output, Running},
     python::{BASH, Environment, IPYKERNEL_6, PYTHON, RICH, STATES},
     terminal::Terminal,

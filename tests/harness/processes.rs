@@ -23,12 +23,21 @@ pub(crate) fn await_end(pid: i32) {
 
 /// Bytes of memory that are the process's alone.
 pub(crate) fn private_memory(pid: i32) -> u64 {
+    resident(pid, "RssAnon:")
+}
+
+/// Bytes of files, its program above all, that the process has in memory.
+pub(crate) fn mapped_memory(pid: i32) -> u64 {
+    resident(pid, "RssFile:")
+}
+
+fn resident(pid: i32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let anonymous = status
+    let value = status
         .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .find_map(|line| line.strip_prefix(what))
         .and_then(|value| value.trim().strip_suffix(" kB"));
-    anonymous.unwrap().parse::<u64>().unwrap() << 10
+    value.unwrap().parse::<u64>().unwrap() << 10
 }
 
 /// Sends a signal to a process whose environment says that it belongs to the home; `false` if there

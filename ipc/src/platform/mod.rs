@@ -8,14 +8,14 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::hold;
 #[cfg(target_os = "linux")]
-pub use linux::{process, sockets};
+pub use linux::{memory, process, sockets};
 
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]
 pub(crate) use macos::hold;
 #[cfg(target_os = "macos")]
-pub use macos::{process, sockets};
+pub use macos::{memory, process, sockets};
 
 #[cfg(any(target_os = "macos", test))]
 mod procargs;

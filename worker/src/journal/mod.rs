@@ -169,6 +169,7 @@ enum Command {
         max_bytes: usize,
         reply: oneshot::Sender<Vec<EventFrame>>,
     },
+    Rest,
     Close(oneshot::Sender<()>),
 }
 
@@ -258,6 +259,11 @@ impl Journal {
     /// UTF-8 bytes of contents, code and folds in committed rows (PROTOCOL §8).
     pub fn logical_bytes(&self) -> i64 {
         self.logical_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives back the memory that nobody needs while the session rests, behind whatever was sent before.
+    pub fn rest(&self) {
+        self.send(Command::Rest);
     }
 
     /// Tries no longer to write what cannot be written, if anything: the journal is about to be closed.

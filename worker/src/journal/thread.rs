@@ -16,6 +16,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use tithon_ipc::platform::memory;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
@@ -109,6 +110,7 @@ impl Keeper {
                     self.retain();
                 }
                 Ok(Command::RetainOn) => self.retain(),
+                Ok(Command::Rest) => self.rest(),
                 Ok(Command::Close(done)) => {
                     self.sync();
                     if let Err(err) = self.take_leave() {
@@ -122,6 +124,12 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return self.sync(),
             }
         }
+    }
+
+    fn rest(&mut self) {
+        // Nothing is lost by a cache that stays.
+        self.connection.execute_batch("PRAGMA shrink_memory").ok();
+        memory::give_back();
     }
 
     fn settle(&mut self) -> rusqlite::Result<()> {

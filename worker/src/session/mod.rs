@@ -131,6 +131,9 @@ pub(crate) enum Ending {
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
 /// Who asked for something that is owed though its client is gone: no client has this number.
 const NOBODY: ClientId = 0;
+/// How long nothing must happen before memory is given back. What that saves is paid for when something happens
+/// again, so it must be rare.
+const REST_AFTER: Duration = Duration::from_secs(10);
 /// How long a fold may differ from its stored form while its cell is still printing.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
 /// The same once its cell is done.
@@ -316,6 +319,8 @@ impl Session {
         if self.restart_is_owed() {
             self.end_kernel(End::Replaced(NOBODY, None)).await;
         }
+        let after = || Some(Instant::now() + REST_AFTER);
+        let mut rest_due = after();
         loop {
             self.commit_pending();
             self.read_spool();
@@ -336,11 +341,29 @@ impl Session {
                 Some(published) = self.published.recv() => self.sidecar_written(published),
                 Some(event) = self.launches.recv() => self.launch_event(event),
                 Some((channel, frames)) = self.kernel_events.recv() => self.zmq_message(channel, frames),
-                () = self.kernel.spool_changed() => self.spool_has_more(),
+                () = self.kernel.spool_changed() => {
+                    // Whoever looks by a timer mostly finds nothing; what is found is committed, and that counts.
+                    self.spool_has_more();
+                    continue;
+                }
                 () = self.kernel.ended() => self.kernel_ended().await,
                 () = tokio::time::sleep_until(deadline) => self.deadline_reached().await,
+                () = tokio::time::sleep_until(rest_due.unwrap_or(deadline)), if rest_due.is_some() => {
+                    self.rest();
+                    rest_due = None;
+                    continue;
+                }
             }
+            rest_due = after();
         }
+    }
+
+    /// Gives back what is only needed while something happens.
+    fn rest(&mut self) {
+        if let Some(spool) = self.kernel.spool_mut() {
+            spool.rest();
+        }
+        self.journal.rest();
     }
 
     async fn command(&mut self, command: Command) {

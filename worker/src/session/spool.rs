@@ -157,6 +157,11 @@ impl Spool {
         self.reader.position().offset
     }
 
+    /// Gives back the memory that reading takes.
+    pub(super) fn rest(&mut self) {
+        self.reader.rest();
+    }
+
     /// Forgets what is committed.
     pub(super) fn release(&mut self, position: &SpoolPosition) {
         if let Err(err) = self.reader.release(position) {

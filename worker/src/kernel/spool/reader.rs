@@ -116,6 +116,13 @@ impl SpoolReader {
         Ok(())
     }
 
+    /// Gives back the memory of the window that is read through; the next [`read`](Self::read) takes it again.
+    pub fn rest(&mut self) {
+        if let Some(segment) = &mut self.segment {
+            segment.forget_window();
+        }
+    }
+
     /// Takes the record at the position; false if there is none yet.
     fn take_record(&mut self, batch: &mut Batch) -> Result<bool, SpoolError> {
         let Some(segment) = &mut self.segment else {

@@ -134,6 +134,11 @@ impl Segment {
         self.parents.insert(header.aux, parent);
     }
 
+    /// Gives the window's memory back: whatever is asked for next is read anew.
+    pub(super) fn forget_window(&mut self) {
+        self.window = Vec::new();
+    }
+
     fn window_from(&self, at: u64) -> &[u8] {
         at.checked_sub(self.window_at)
             .and_then(|skip| usize::try_from(skip).ok())
