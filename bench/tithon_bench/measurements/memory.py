@@ -6,6 +6,8 @@ from tithon_bench.measurements import Measurement, keeps_sessions
 from tithon_bench.processes import cpu_seconds, private_bytes, proportional_bytes
 
 _SETTLE = 2.0
+# Ours give memory back when nothing has happened for ten seconds; being asked for a status is something.
+_REST = 12.0
 
 
 class Idle(Measurement):
@@ -17,14 +19,15 @@ class Idle(Measurement):
     def measure(self, stage, scale, record):
         names = [f"idle-{i}" for i in range(scale.idle_workers)]
         stage.open(names[0]).close()
-        time.sleep(_SETTLE)
         first = stage.roles(names[0])
+        time.sleep(_REST)
         for role, pid in first.items():
             record(f"private memory {role}, 1 session", private_bytes(pid) / 2**20, "MiB")
         for name in names[1:]:
             stage.open(name).close()
-        time.sleep(_SETTLE)
-        serving = {pid for name in names for role, pid in stage.roles(name).items() if role != "kernel"}
+        roles = [stage.roles(name) for name in names]
+        serving = {pid for each in roles for role, pid in each.items() if role != "kernel"}
+        time.sleep(_REST)
         before = {pid: cpu_seconds(pid) for pid in serving}
         time.sleep(_SETTLE)
         burnt = sum(cpu_seconds(pid) - before[pid] for pid in serving)
@@ -32,7 +35,7 @@ class Idle(Measurement):
         total = sum(proportional_bytes(pid) for pid in serving)
         record("memory per session, all serving processes", total / len(names) / 2**20, "MiB")
         if "worker" in first:
-            workers = [stage.roles(name)["worker"] for name in names]
+            workers = [each["worker"] for each in roles]
             shares = sum(map(proportional_bytes, workers)) / len(workers)
             record("memory per worker, its share", shares / 2**20, "MiB")
             supervisor = private_bytes(first["supervisor"])
