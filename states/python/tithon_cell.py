@@ -27,6 +27,8 @@ import tithon_namespace
 import tithon_questions
 
 _INTERRUPT = {signal.SIGINT}
+# Most entries of a traceback from its beginning, and from its end.
+_LINES_HALF = 50
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -162,4 +164,5 @@ def _told(error, name):
         words = str(error)
     except Exception:
         words = "<str() of it failed>"
-    return {"ename": type(error).__name__, "evalue": words, "traceback": lines}
+    lines = [tithon_display.cut(line) for line in lines[:_LINES_HALF] + lines[_LINES_HALF:][-_LINES_HALF:]]
+    return {"ename": type(error).__name__, "evalue": tithon_display.cut(words), "traceback": lines}

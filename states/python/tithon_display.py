@@ -10,6 +10,9 @@ import sys
 # Most characters of one MIME type's text.
 MIME_MAX = 1_000_000
 TRUNCATED = "\n... [truncated]"
+# Most characters of all outputs of a cell together, and what each counts at least.
+_OUTPUTS_MAX = 64_000_000
+_OUTPUT_MIN = 100
 _ROWS, _COLUMNS, _WIDTH = 200, 100, 128
 _METHODS = (
     ("text/html", "_repr_html_"),
@@ -30,13 +33,21 @@ class Outputs:
     def __init__(self):
         self._list = []
         self._ids = {}
+        self._room = _OUTPUTS_MAX
 
     def begin(self):
-        self._list, self._ids = [], {}
+        self._list, self._ids, self._room = [], {}, _OUTPUTS_MAX
 
     def taken(self):
-        taken, self._list, self._ids = self._list, [], {}
+        taken = self._list
+        if self._room < 0:
+            taken.append({"output_type": "stream", "name": "stderr", "text": f"{TRUNCATED.strip()}\n"})
+        self.begin()
         return taken
+
+    def _has_room(self, output):
+        self._room -= _cost(output)
+        return self._room >= 0
 
     def display(
         self, *values, raw=False, metadata=None, display_id=None, clear=False, include=None, exclude=None, **_
@@ -66,7 +77,11 @@ class Outputs:
         output = {"output_type": "display_data", "data": _bounded(data), "metadata": metadata if metadata and _is_json(metadata) else {}}
         if update:
             for place in self._ids.get(display_id, ()):
-                self._list[place] = output
+                self._room += _cost(self._list[place])
+                if self._has_room(output):
+                    self._list[place] = output
+            return
+        if not self._has_room(output):
             return
         if display_id is not None:
             self._ids.setdefault(display_id, []).append(len(self._list))
@@ -76,7 +91,9 @@ class Outputs:
         """Show the value of a cell's last expression."""
         if self._shown_by_itself(value) is not None:
             data, metadata = bundle(value)
-            self._list.append({"output_type": "execute_result", "data": _bounded(data), "metadata": metadata if _is_json(metadata) else {}})
+            output = {"output_type": "execute_result", "data": _bounded(data), "metadata": metadata if _is_json(metadata) else {}}
+            if self._has_room(output):
+                self._list.append(output)
 
     def figures(self):
         """Show the open figures of matplotlib, and close them."""
@@ -156,10 +173,19 @@ def _bounded(data):
         if isinstance(content, str) and len(content) > MIME_MAX:
             if mime != "text/plain":
                 continue
-            content = content[:MIME_MAX] + TRUNCATED
+            content = cut(content)
         if _is_json(content):
             kept[str(mime)] = content
     return kept
+
+
+def cut(text):
+    return text if len(text) <= MIME_MAX else text[:MIME_MAX] + TRUNCATED
+
+
+def _cost(output):
+    texts = (content if isinstance(content, str) else json.dumps(content) for content in output["data"].values())
+    return _OUTPUT_MIN + sum(map(len, texts))
 
 
 def _is_json(content):

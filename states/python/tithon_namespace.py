@@ -75,8 +75,10 @@ class Watch:
 
 
 def is_hidden(name):
-    """Whether a name is Python's own rather than a variable."""
-    return not isinstance(name, str) or (name.startswith("__") and name.endswith("__"))
+    """Whether a name is Python's own rather than a variable, or one that JSON cannot have."""
+    if not isinstance(name, str) or (name.startswith("__") and name.endswith("__")):
+        return True
+    return not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def variables(namespace):

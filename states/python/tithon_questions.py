@@ -48,9 +48,7 @@ def _described(value):
         shown = repr(value)
     except Exception as error:
         shown = f"<repr failed: {type(error).__name__}>"
-    if len(shown) > tithon_display.MIME_MAX:
-        shown = shown[: tithon_display.MIME_MAX] + tithon_display.TRUNCATED
-    return {"type": type(value).__name__, "repr": shown}
+    return {"type": type(value).__name__, "repr": tithon_display.cut(shown)}
 
 
 def _digest(value):

@@ -301,4 +301,21 @@ pd.DataFrame({'a': range(150), 'b': 'c' * 100})";
     let text = flood["output"][0]["text"].as_str().unwrap();
     assert!(text.ends_with("x\n... [truncated]"), "{}", text.len());
     assert_eq!(text.len(), 10_000_016);
+
+    // Nothing is so large that the answer would be lost.
+    let code = "
+h = display('', display_id=True)
+for n in range(100): h.update('u' * 1_000_000)
+for n in range(100): display('o' * 1_000_000)";
+    let told = server.execute("initial", code, "many");
+    let output = told["output"].as_array().unwrap();
+    assert!((60..65).contains(&output.len()), "{}", output.len());
+    assert_eq!(output[output.len() - 1]["text"], "... [truncated]\n");
+    let told = server.execute("initial", "raise ValueError('e' * 3_000_000)", "e");
+    for text in [&told["error"]["evalue"], &told["error"]["traceback"][2]] {
+        assert!(text.as_str().unwrap().len() < 1_000_100, "{told}");
+    }
+    // Nor is any name one that no JSON can have.
+    let told = server.execute("initial", "globals()['\\ud800'] = é = 1", "odd");
+    assert_eq!(told["modified_symbols"], json!(["é"]), "{told}");
 }
