@@ -241,7 +241,7 @@ impl Cell {
         if !state.kept {
             return Exit::Failure;
         }
-        self.view.end_line();
+        self.view.close_line();
         if self.view.is_for_a_person() {
             words::say(&format!("kept as '{}'", state.name));
         }

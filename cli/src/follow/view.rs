@@ -167,6 +167,13 @@ impl View {
             .map_err(CliError::Output)
     }
 
+    /// Ends a line that the output left open, before words of ours.
+    pub(super) fn close_line(&mut self) {
+        if self.printer.is_mid_line() {
+            self.end_line();
+        }
+    }
+
     /// Ends the line on which the terminal shows `^C`.
     pub(super) fn end_line(&mut self) {
         if io::stderr().is_terminal() {

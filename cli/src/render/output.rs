@@ -27,6 +27,8 @@ pub(crate) struct Printer<O: Write, E: Write> {
     out: BufWriter<O>,
     err: BufWriter<E>,
     waiting: Waiting,
+    /// Whether what was written last ends in the middle of a line.
+    mid_line: bool,
     colour: bool,
     /// What a person who reads it can be shown; elsewhere displays are named by their types.
     reader: Option<(Palette, Pictures)>,
@@ -61,6 +63,7 @@ impl<O: Write, E: Write> Printer<O, E> {
             out: BufWriter::with_capacity(BUFFER, out),
             err: BufWriter::with_capacity(BUFFER, err),
             waiting: Waiting::Nothing,
+            mid_line: false,
             colour,
             reader: None,
         }
@@ -133,6 +136,7 @@ impl<O: Write, E: Write> Printer<O, E> {
     /// When it cannot be written.
     pub(crate) fn write_out(&mut self, text: &str) -> io::Result<()> {
         self.turn_to(Waiting::Out)?;
+        self.ended_with(text);
         self.out.write_all(text.as_bytes())
     }
 
@@ -142,7 +146,19 @@ impl<O: Write, E: Write> Printer<O, E> {
     /// When it cannot be written.
     pub(crate) fn write_err(&mut self, text: &str) -> io::Result<()> {
         self.turn_to(Waiting::Err)?;
+        self.ended_with(text);
         self.err.write_all(text.as_bytes())
+    }
+
+    /// Whether a line is begun, given that both streams are one terminal.
+    pub(crate) fn is_mid_line(&self) -> bool {
+        self.mid_line
+    }
+
+    fn ended_with(&mut self, text: &str) {
+        if let Some(last) = text.chars().next_back() {
+            self.mid_line = last != '\n';
+        }
     }
 
     /// Both streams often are one terminal: what came first is written first.
@@ -297,6 +313,22 @@ mod tests {
             String::from_utf8(out).unwrap(),
             String::from_utf8(err).unwrap(),
         )
+    }
+
+    #[test]
+    fn it_is_known_whether_a_line_is_begun() {
+        let mut printer = Printer::new(Vec::new(), Vec::new(), false);
+        let mut after = |text: &str, is_error: bool| {
+            match is_error {
+                true => printer.write_err(text).unwrap(),
+                false => printer.write_out(text).unwrap(),
+            }
+            printer.is_mid_line()
+        };
+        assert!(!after("", false));
+        assert!(after("a\nb", false));
+        assert!(after("", true));
+        assert!(!after("\n", true));
     }
 
     #[test]
