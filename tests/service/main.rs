@@ -21,6 +21,15 @@ group_of() { echo /sys/fs/cgroup$(systemctl --user show -P ControlGroup $1); }
 no_session_is_left() { [ -z \"$(systemctl --user list-units --all --no-legend 'tithon-k-*')\" ]; }
 ";
 
+/// A program for a unit with `Delegate=yes`: systemd 252 does not mark what it delegates yet.
+const MARK: &str = r#"
+cat >mark.py <<'END'
+import os
+[group] = [line[3:].strip() for line in open("/proc/self/cgroup") if line.startswith("0::")]
+os.setxattr("/sys/fs/cgroup" + group, "user.delegate", b"1")
+END
+"#;
+
 const INSTALLED: &str = "tithon install >/dev/null\n";
 
 /// Counts until it is told that it is enough, with a client attached.

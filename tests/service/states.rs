@@ -1,7 +1,7 @@
 //! States under a real systemd: what is frozen or copied is in control groups that are its own, outlives
 //! whom it should and nobody else.
 
-use super::UNIT;
+use super::{MARK, UNIT};
 use crate::rig::Rig;
 
 /// The processes of a session's checkpoints.
@@ -76,13 +76,7 @@ fn a_server_of_states_has_a_leaf_and_leaves_nothing_in_it() {
         return;
     };
     rig.user(&format!(
-        r#"{UNIT}
-         # systemd 252 does not mark what it delegates yet.
-         cat >mark.py <<'END'
-import os
-[group] = [line[3:].strip() for line in open("/proc/self/cgroup") if line.startswith("0::")]
-os.setxattr("/sys/fs/cgroup" + group, "user.delegate", b"1")
-END
+        r#"{UNIT}{MARK}
          cat >call.py <<'END'
 import json, sys, urllib.request
 path, *body = sys.argv[1:]

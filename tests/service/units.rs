@@ -1,6 +1,6 @@
 //! A unit per session: what is accounted and contained in it, and who replaces what dies there.
 
-use super::{FLOOD, INSTALLED, UNHARMED, UNIT};
+use super::{FLOOD, INSTALLED, MARK, UNHARMED, UNIT};
 use crate::rig::{self, Rig};
 
 #[test]
@@ -152,13 +152,7 @@ fn detached_workers_divide_a_group_that_was_delegated() {
         return;
     };
     rig.user(&format!(
-        "{UNIT}
-         # systemd 252 does not mark what it delegates yet.
-         cat >mark.py <<'END'
-import os
-[group] = [line[3:].strip() for line in open(\"/proc/self/cgroup\") if line.startswith(\"0::\")]
-os.setxattr(\"/sys/fs/cgroup\" + group, \"user.delegate\", b\"1\")
-END
+        "{UNIT}{MARK}
          systemd-run --user --quiet --unit=mine --property=Delegate=yes --setenv=PATH=\"$PATH\" \
              bash -c 'python3 mark.py && {{ TITHON_HOME=~/other tithon daemon --detached-workers &
                       exec tithon daemon --detached-workers; }}'
