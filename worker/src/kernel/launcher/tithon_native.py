@@ -2,9 +2,10 @@
 
 import bisect
 import os
+import resource
 import struct
 import sys
-import time
+import threading
 
 _LINUX = sys.platform == "linux"
 # Those that put their threads up again in a copy, do so for a thread that is new there, or go on without.
@@ -13,15 +14,17 @@ _POOLS = ("openblas", "libgomp", "libomp", "libiomp", "mkl_", "libarrow", "numex
 _TEAMS = ("libgomp", "libomp", "libiomp")
 # What is said of threads that began in Python itself.
 UNKNOWN = "threads that Python's threading does not know"
-# In whose code any library's thread may wait.
-_SYSTEM = ("libc.", "libc-", "libpthread", "libstdc++", "libgcc_s", "libm.", "libdl", "ld-", "[")
+# In whose code any library's thread may begin.
+_SYSTEM = ("libc.", "libc-", "libpthread", "libstdc++", "libgcc_s", "ld-", "[")
 _STD_THREAD = "libstdc++"
-# A waiting thread of a pool is a few calls deep. In bytes, as the others.
-_STACK = 16384
+# glibc's block of a thread lies at the top of its stack, below what else the thread has to itself. In bytes.
+_TOP = 16384
 _BLOCK = 2304
+_PAGE = 4096
 _WORD = struct.calcsize("N")
-# A thread that has just done something spins before it waits.
-_SPIN = 0.02
+# Among which of its words the thread's number is.
+_NUMBER = slice(64, 128)
+_NUMBER_MAX = 0xFFFFFFFF
 
 
 class Verdicts:
@@ -98,17 +101,22 @@ def _start_time(thread):
 
 
 class _Mapped:
-    """Which file is mapped where."""
+    """Which file is mapped where, and the blocks of all threads."""
 
     def __init__(self):
-        self._ranges = []
+        self._ranges, stacks, guard_end = [], [], None
         with open("/proc/self/maps", errors="replace") as maps:
             for line in maps:
                 fields = line.rstrip("\n").split(None, 5)
-                if len(fields) == 6:
-                    start, end = (int(address, 16) for address in fields[0].split("-"))
-                    self._ranges.append((start, end, "x" in fields[1], fields[5]))
+                start, end = (int(address, 16) for address in fields[0].split("-"))
+                path = fields[5] if len(fields) == 6 else ""
+                if path.startswith("/"):
+                    self._ranges.append((start, end, "x" in fields[1], path))
+                elif fields[1] == "rw-p" and start == guard_end:
+                    stacks.append((start, end))
+                guard_end = end if fields[1] == "---p" else None
         self._starts = [start for start, *_ in self._ranges]
+        self._blocks = [block for stack in stacks for block in _blocks(*stack)]
 
     def file(self, address, only_code=True):
         place = bisect.bisect_right(self._starts, address) - 1
@@ -117,23 +125,37 @@ class _Mapped:
         _, end, is_code, path = self._ranges[place]
         return path if address < end and (is_code or not only_code) else None
 
+    def block(self, thread):
+        for block in self._blocks:
+            if any(thread in (word & _NUMBER_MAX, word >> 32) for word in block[_NUMBER]):
+                return block
+        return None
+
+
+def _blocks(start, end):
+    """The blocks of threads in a stack; where another mapping follows closely it may end before."""
+    tops = {end, start - _PAGE + resource.getrlimit(resource.RLIMIT_STACK)[0], start - _PAGE + threading.stack_size()}
+    for top in tops:
+        if not start < top <= end:
+            continue
+        begin = max(start, top - _TOP)
+        try:
+            words = _words_at(begin, top - begin)
+        except OSError:  # its thread has ended meanwhile, or this Linux does not let us look
+            continue
+        for place, word in enumerate(words):
+            # On Intel's machines it begins with its own address, and has that again.
+            if word == begin + place * _WORD and words[place + 2 : place + 3] == (word,):
+                yield words[place : place + _BLOCK // _WORD]
+
 
 def _owner(thread, mapped):
-    """The file of the library that a waiting thread began in; None if that cannot be told."""
+    """The file of the library that a thread began in; None if that cannot be told."""
     try:
-        end = _stack_end(thread)
-        words = end and _words_at(end, _STACK)
-        if not words:
-            return None
-        for place, word in enumerate(words):
-            # glibc's own block of a thread, on Intel's machines, begins with its own address, twice.
-            if word == end + place * _WORD and words[place + 2 : place + 3] == (word,):
-                return _beginning(words[place : place + _BLOCK // _WORD], mapped)
-    except (OSError, OverflowError, ValueError, struct.error):  # it has ended, or this Linux does not tell
+        block = mapped.block(thread)
+        return block and _beginning(block, mapped)
+    except (OSError, OverflowError, ValueError, struct.error):  # it has ended meanwhile
         return None
-    # Its callers, and remains of calls that have returned, also of another thread that had the stack before.
-    files = {path for path in map(mapped.file, words) if path and not _is(path, _SYSTEM)}
-    return min(files) if len({_is_pool(path) for path in files}) == 1 else None
 
 
 def _beginning(block, mapped):
@@ -153,20 +175,8 @@ def _is(path, names):
     return path.rpartition("/")[2].startswith(names)
 
 
-def _stack_end(thread):
-    """Where a thread's stack ends while it waits; None if it does not."""
-    patience = time.monotonic() + _SPIN
-    while True:
-        with open(f"/proc/self/task/{thread}/syscall") as syscall:
-            fields = syscall.read().split()
-        if len(fields) >= 3:
-            return int(fields[-2], 16)
-        if time.monotonic() > patience:
-            return None
-        time.sleep(0.001)
-
-
 def _words_at(address, size):
+    """The words of this process's memory there; what is not there is no crash."""
     memory = os.open("/proc/self/mem", os.O_RDONLY)
     try:
         found = os.pread(memory, size, address)
