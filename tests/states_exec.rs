@@ -8,7 +8,7 @@
 
 mod harness;
 
-use harness::{Home, IPYKERNEL_6, Output, await_end, is_alive, until};
+use harness::{Home, IPYKERNEL_6, Output, Running, await_end, is_alive, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -333,23 +333,99 @@ fn a_session_goes_on_with_a_state() {
     assert!(is_alive(home.kernel("other").unwrap()));
 }
 
+/// Waits for the execution's end, as the journal has it.
+fn ended(home: &Home, exec_id: &str) -> Value {
+    until(&format!("the end of {exec_id}"), || {
+        let told: Value = serde_json::from_str(&home.tithon(&["log", "--json"]).ok()).unwrap();
+        let mut all = told.as_array()?.iter();
+        let found = all.find(|it| it["exec_id"] == exec_id)?.clone();
+        (found["status"] != "running").then_some(found)
+    })
+}
+
 #[test]
-fn a_run_ends_with_its_worker_and_the_session_says_so() {
+fn a_run_outlives_its_worker_and_says_everything_once() {
     let home = Home::new();
     run(&home, "x = 1");
-    let mut client = home.spawn(&["states", "exec", "--as", "lost", "-c", HANGS]);
-    let copy: i32 = client.line().trim().parse().unwrap();
-    home.kill(home.worker("default").unwrap());
+    let code = "import os, time
+for i in range(6000):
+    print(i, flush=True)
+    if i % 2000 == 1999:
+        while not os.path.exists(f'go{i // 2000}'): time.sleep(0.01)
+x = 2";
+    let mut client = home.spawn(&["states", "exec", "--as", "late", "-c", code]);
+    for go in 0..3 {
+        for i in 2000 * go..2000 * (go + 1) {
+            assert_eq!(client.line(), format!("{i}\n"));
+        }
+        home.kill(home.worker("default").unwrap());
+        std::fs::write(home.work().join(format!("go{go}")), "").unwrap();
+        if go == 1 {
+            // What it says while nobody is there is read later; the kernel is free meanwhile.
+            assert_eq!(run(&home, "x, len(In)"), "(1, 3)\n");
+        }
+    }
     let told = client.finish();
-    assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.stderr.contains("worker ended meanwhile"), "{told:?}");
+    assert_eq!((told.code, told.stdout.as_str()), (0, ""), "{told:?}");
+    gone(&home);
+    let all: String = (0..6000).map(|i| format!("{i}\n")).collect();
+    assert_eq!(home.journal("default").stdout("e2"), all);
+    assert_eq!(exec(&home, Some("late"), "more", "x += 1; x").ok(), "3\n");
+    assert_eq!(names(&home), ["late", "more"]);
+}
+
+/// Begins a run that says its process id, and leaves it; its execution's id with it.
+fn begun(home: &Home, name: &str, code: &str) -> (String, i32) {
+    let mut client = home.spawn(&["states", "exec", "--as", name, "-c", code]);
+    let pid = client.line().trim().parse().unwrap();
+    home.kill(client.pid());
+    client.finish();
+    let told = listed(home);
+    let mut running = told["running"].as_array().unwrap().iter();
+    let found = running.find(|run| run["name"] == name).unwrap();
+    (found["exec_id"].as_str().unwrap().to_owned(), pid)
+}
+
+#[test]
+fn what_becomes_of_a_run_while_there_is_no_worker_is_known_later() {
+    let mut home = Home::new();
+    run(&home, "x = 1");
+    let waits = "import os, time
+print(os.getpid(), flush=True)
+while not os.path.exists('go'): time.sleep(0.01)
+print('over', flush=True); x = 2; open('over', 'w').close()";
+    let (over, _) = begun(&home, "over", waits);
+    let (hangs, copy) = begun(&home, "hangs", HANGS);
+    home.kill(home.worker("default").unwrap());
+    home.kill_supervisor();
+    std::fs::write(home.work().join("go"), "").unwrap();
+    until("the end of the code", || {
+        home.work().join("over").exists().then_some(())
+    });
+    home.kill(copy);
+    home.start();
+    let spared = home.tithon(&["reap", "--dry-run"]);
+    assert!(!spared.stdout.contains(&over), "{spared:?}");
+    assert_eq!(ended(&home, &over)["status"], "done");
+    let died = ended(&home, &hangs);
+    assert_eq!(died["outputs"][1]["ename"], "KernelDied", "{died}");
+    gone(&home);
+    assert_eq!(names(&home), ["over"]);
+    assert_eq!(exec(&home, Some("over"), "more", "x").ok(), "2\n");
+
+    // Whoever makes way for another leaves it alone; who ends the session does not.
+    let (later, copy) = begun(&home, "later", HANGS);
+    let worker = home.worker("default").unwrap();
+    let upgrade = home.command_of_another_file(&["upgrade"]);
+    Running::start(upgrade, b"").finish().ok();
+    await_end(worker);
+    assert!(is_alive(copy));
+    assert_eq!(run(&home, "x"), "1\n");
+    let running = listed(&home)["running"].clone();
+    assert_eq!(running[0]["exec_id"], later.as_str(), "{running}");
+    home.tithon(&["kill", "--session", "default"]).ok();
     await_end(copy);
-    assert_eq!(names(&home), [""; 0]);
-    // Nothing of it is run by the kernel.
-    assert_eq!(run(&home, "x, len(In)"), "(1, 3)\n");
-    let status: Value =
-        serde_json::from_str(&home.tithon(&["status", "--session", "default"]).ok()).unwrap();
-    assert_eq!(status["executions"], 3, "{status}");
+    gone(&home);
 }
 
 #[test]

@@ -105,8 +105,9 @@ impl fmt::Display for SessionKey {
     }
 }
 
-/// An execution's number within its session, counted from 1; written `e1`, `e2`, ….
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// An execution's number within its session, counted from 1; written `e1`, `e2`, …, stored as the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ExecId(pub u64);
 
 impl ExecId {

@@ -200,6 +200,9 @@ fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
         };
     }
     if copied.is_some() {
+        if is_spared(session, &marked.session) {
+            return None;
+        }
         // Of no use to anybody but a worker that waits for it.
         let owned = Lock::is_held(&files::worker_lock(session));
         return matches!(owned, Ok(false)).then_some(Why::Abandoned);
@@ -217,6 +220,13 @@ fn why(marked: &Marked, supervisors_lock: &Path) -> Option<Why> {
             .filter(|kernel| marked.process.identity().start_time < kernel.start_time)
             .map(|_| Why::EarlierKernel),
     }
+}
+
+/// Whether a copy of a session's kernel goes on without a worker, with all that it started.
+fn is_spared(session: &Path, copy: &Path) -> bool {
+    let run = KernelRecord::read(copy).ok().map(|record| record.process);
+    let spared = CheckpointRecord::read(session).processes;
+    run.is_some_and(|run| spared.contains(&run) && matches!(run.open(), Ok(Some(_))))
 }
 
 fn is_checkpoint(marked: &Marked) -> bool {

@@ -7,18 +7,19 @@ use serde_json::{Value, json};
 use tithon_ipc::ids::Seq;
 
 use super::{
-    CHECKPOINTS, CREATED, GREETED, HEARD, JournalError, NUMBERING, PROMPT_OPEN, REPLY,
+    CHECKPOINTS, CREATED, GREETED, HEARD, JournalError, NUMBERING, PROMPT_OPEN, REPLY, RUNS,
     migrate::refold, now, retention::FLOOR, schema, write,
 };
 use crate::artifacts::StoredArtifact;
 
 /// What is only true of the session itself, or of its kernel's connections.
-const OF_THE_FIRST: [&str; 9] = [
+const OF_THE_FIRST: [&str; 10] = [
     "spool_position",
     GREETED,
     PROMPT_OPEN,
     REPLY,
     NUMBERING,
+    RUNS,
     "boot_id",
     "closed_by_user",
     "sidecar_sha",

@@ -44,6 +44,8 @@ pub const PROMPT_OPEN: &str = "prompt_open";
 pub const GREETED: &str = "spool_greeted";
 /// The name in `meta` of the checkpoints that are kept, and of the wishes for them.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// The name in `meta` of what is run in states.
+pub const RUNS: &str = "runs";
 /// The name in `meta` of the seq of the last comm message of a client that the kernel has taken up.
 pub const HEARD: &str = "comms_heard";
 /// The name in `meta` of when the session began, in unix seconds.

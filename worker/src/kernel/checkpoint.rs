@@ -107,6 +107,8 @@ pub struct CopyOrder {
     pub group: Option<PathBuf>,
     /// Whether it ends, with all it started, as soon as nobody holds it; else it waits to be let go.
     pub guarded: bool,
+    /// Whether it is to leave no trace in IPython's history, and to be killed for memory before any kernel.
+    pub expendable: bool,
 }
 
 /// A copy that lives as long as this is held.

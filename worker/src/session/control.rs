@@ -41,6 +41,7 @@ impl Session {
             self.journal_kernel(&json!({"status": "shutdown", "deliberate": true}));
             return self.end_kernel(End::Wanted(Ending::Stopped)).await;
         }
+        self.leave_runs();
         self.end_copies().await;
         self.store_folds();
         self.ending = Some(Ending::Stopped);

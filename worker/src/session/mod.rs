@@ -272,7 +272,7 @@ impl Session {
             questions: questions::Questions::default(),
             kernel: KernelSlot::Absent,
             checkpoints: checkpoints::Checkpoints::load(&loaded, &settings),
-            copies: copies::Copies::default(),
+            copies: copies::Copies::load(&loaded),
             kernel_events: nothing,
             lifecycle: lifecycle::Lifecycle::load(&loaded),
             spool_position: loaded.meta.get(spool::POSITION).cloned(),
@@ -307,6 +307,7 @@ impl Session {
     pub(crate) async fn take_over(&mut self) -> Result<(), String> {
         self.end_stray_checkpoints().await;
         self.end_stray_copies().await;
+        self.resume_runs();
         self.adopt_kernel().await
     }
 

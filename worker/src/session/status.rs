@@ -90,7 +90,7 @@ impl Session {
             "memory_bytes": usage.map(|usage| usage.memory_bytes),
             "cpu_seconds": usage.map(|usage| usage.cpu_seconds),
             "running": running,
-            "copies": self.copies.count(),
+            "copies": self.copies.mortal(),
             "connection_file": self.place.dir.join("kernel.json"),
             "journal_stalled": self.stalled,
             "sidecar_refused": self.publication.as_ref().and_then(|sidecar| sidecar.refused.as_deref()),

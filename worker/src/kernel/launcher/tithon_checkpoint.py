@@ -15,7 +15,8 @@ On its socket a checkpoint is asked, one JSON object and a line end per connecti
 the kernel}. {"wake": {"spool_base": n}} makes the session's kernel; with "connection", "spool" and "log" where the
 checkpoint was made by a copy. {"copy": {…}} makes one that lives beside
 it: "connection" names its connection file, "spool" its spool, "log" where it writes what goes nowhere else, "mark" the directory that it belongs to,
-"group" where it enters a control group. Such a copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
+"group" where it enters a control group, "expendable" whether it is to leave no trace and be killed for memory first. Such a
+copy is either "guarded" (`tithon_copy.py`), or waits for the line "go"
 on the connection and ends without it. {"show": {"most": n}} answers {"pid"} of a copy, which says what the variables
 are (`tithon_show.py`) and ends. A checkpoint is ended by SIGKILL; every other signal is blocked.
 
@@ -235,7 +236,7 @@ class Checkpointer:
         os.setsid()
         _own_offsets()
         _title(title)
-        if not order.get("guarded"):
+        if not order.get("expendable"):
             _oom_score(self._oom_score)
         if collecting:
             gc.enable()

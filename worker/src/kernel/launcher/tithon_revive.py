@@ -34,6 +34,8 @@ class Infrastructure:
         # Inherited objects whose finalizers must never run here: they would wait for threads that are not there.
         self._kept = []
         self._closed = set()
+        self._heeds_once = False
+        self._heeded = set()  # requests to run code, by their msg_id
         self._keeps_history = None  # whether the kernel that this was a copy of wrote down what it ran
 
     def owns(self, fd, kind, at_start):
@@ -94,7 +96,9 @@ class Infrastructure:
         kernel.shell.displayhook.pub_socket = app.iopub_socket
         kernel.shell.display_pub.pub_socket = app.iopub_socket
         self._revive_debugger(kernel)
-        self._revive_history(kernel.shell, writes=not order.get("guarded"))
+        self._revive_history(kernel.shell, writes=not order.get("expendable"))
+        if order.get("expendable"):
+            self._heed_once(kernel)
         app.greet()
         kernel.start()
 
@@ -181,6 +185,24 @@ class Infrastructure:
         client = debugger.debugpy_client
         debugger.debugpy_client = type(client)(debugger.log, kernel.debugpy_stream, debugger._handle_event)
         debugger.shell_socket = kernel.debug_shell_socket
+
+    def _heed_once(self, kernel):
+        """Run what is asked for again once only: a worker that died may have asked, or not, and the next asks again."""
+        # A state that was made by a copy has heard of this one's requests before.
+        self._heeded.clear()
+        if self._heeds_once:
+            return
+        self._heeds_once = True
+        plain = kernel.shell_handlers["execute_request"]
+
+        def execute_request(stream, ident, parent):
+            msg_id = parent["header"]["msg_id"]
+            if msg_id in self._heeded:
+                return None
+            self._heeded.add(msg_id)
+            return plain(stream, ident, parent)
+
+        kernel.shell_handlers["execute_request"] = execute_request
 
     def _revive_history(self, shell, writes):
         """A connection to the history of this process's own, and its thread; In and Out stay.

@@ -127,7 +127,11 @@ impl Checkpoints {
             // Not kept up while there was nothing to go back to.
             kept.line.clear();
         }
-        restore_widgets(&mut kept.list, loaded);
+        let known = kept.list.iter_mut();
+        widgets_at(
+            loaded,
+            known.map(|known| (known.seq, &mut known.widgets)).collect(),
+        );
         let percent = settings.checkpoint_memory.clamp(0.0, 90.0);
         Self {
             wanted: kept.owed(),
@@ -283,20 +287,17 @@ impl Checkpoints {
     }
 }
 
-/// The widgets at each checkpoint of the current kernel's life, from the rows that made them.
-fn restore_widgets(list: &mut [Checkpoint], loaded: &Loaded) {
+/// Fills in the widgets at seqs of the current kernel's life, from the rows that made them.
+pub(in crate::session) fn widgets_at(loaded: &Loaded, mut wanted: Vec<(Seq, &mut Option<String>)>) {
     let mut mirror = WidgetMirror::new();
     let mut rows = loaded.comms.iter().peekable();
-    let mut in_order: Vec<_> = list.iter_mut().collect();
-    in_order.sort_by_key(|checkpoint| checkpoint.seq);
-    for checkpoint in in_order
-        .into_iter()
-        .filter(|checkpoint| checkpoint.seq >= loaded.comms_after)
-    {
-        while let Some(row) = rows.next_if(|row| row.seq <= checkpoint.seq) {
+    wanted.sort_by_key(|(seq, _)| *seq);
+    wanted.retain(|(seq, _)| *seq >= loaded.comms_after);
+    for (seq, widgets) in wanted {
+        while let Some(row) = rows.next_if(|row| row.seq <= seq) {
             mirror.replay(&row.msg_type, &row.content);
         }
-        checkpoint.widgets = Some(mirror.snapshot_json());
+        *widgets = Some(mirror.snapshot_json());
     }
 }
 

@@ -21,7 +21,7 @@ use tithon_ipc::{
 use tokio::time::Instant;
 
 use self::list::Asked;
-pub(super) use self::list::{Checkpoint, Checkpoints, StateOf};
+pub(super) use self::list::{Checkpoint, Checkpoints, StateOf, widgets_at};
 use super::{Session, kernel::PROBE, launch::LaunchEvent};
 use crate::{
     client::ClientId,
@@ -290,9 +290,14 @@ impl Session {
     }
 
     pub(super) fn store_checkpoints(&mut self) {
-        let list = &self.checkpoints.kept.list;
+        let frozen = self
+            .checkpoints
+            .kept
+            .list
+            .iter()
+            .map(|known| &known.process);
         let record = CheckpointRecord {
-            processes: list.iter().map(|known| known.process.clone()).collect(),
+            processes: frozen.chain(self.copies.processes()).cloned().collect(),
         };
         if let Err(err) = record.write(&self.place.dir) {
             tracing::warn!("failed to note the checkpoints: {err}");

@@ -253,6 +253,7 @@ impl Site {
             mark: self.dir.clone(),
             group,
             guarded: false,
+            expendable: false,
         })
     }
 

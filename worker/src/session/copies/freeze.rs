@@ -32,7 +32,8 @@ const REST_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a state stays.
-pub(super) struct Keep {
+#[derive(Debug)]
+pub(in crate::session) struct Keep {
     /// Where it waits.
     pub(super) socket: PathBuf,
     /// What `ps` shows.
@@ -78,7 +79,7 @@ impl AtWork {
                 biased;
                 // An interrupt has nothing to interrupt any more.
                 () = until_closed(wishes) => return Err(Stop::Left),
-                _ = self.copy.ended() => return Ok(Err("the copy died over it".to_owned())),
+                _ = self.body.ended() => return Ok(Err("the copy died over it".to_owned())),
                 answer = tokio::time::timeout(ANSWER_PATIENCE, answer) => answer,
             };
             let Ok(Some(Frozen { status, reason })) = answer else {

@@ -6,12 +6,16 @@
 //! (`launcher/tithon_copy.py`) sees to that. Of what was tried nothing gets into the journal; what is run in
 //! a state is an execution like any other there, only that the kernel knows nothing of it (`runs`).
 
+mod body;
 mod branch;
+mod ending;
 mod fork;
 mod freeze;
 mod out;
+mod outcome;
 mod place;
 mod runs;
+mod said;
 mod states;
 mod task;
 
@@ -19,12 +23,11 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     path::PathBuf,
-    time::Duration,
 };
 
 use tithon_ipc::{
     client::{BranchWish, Frame, StateRun, Trial},
-    ids::{ExecId, Seq},
+    ids::Seq,
     process::ProcessIdentity,
 };
 use tokio::{
@@ -34,22 +37,25 @@ use tokio::{
 };
 
 use self::{
+    body::Body,
     branch::Branching,
+    freeze::Keep,
     out::Out,
     place::CopyPlace,
-    task::{Done, Stop, Task, Work, told},
+    task::{Done, Origin, Stop, Task, Work, told},
 };
 pub(super) use self::{fork::is_request, task::Wish};
 use super::{Session, kernel::KernelSlot, launch::LaunchEvent};
 use crate::{
     client::{Answer, ClientId, Link},
-    kernel::{checkpoint, spool::Record},
+    kernel::{
+        checkpoint,
+        spool::{Record, SpoolPosition},
+    },
 };
 
 /// Copies at one time, of one session.
 const COPIES_MAX: usize = 8;
-/// How long copies may take to end with their session.
-const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The session's copies, and who waits for one.
 #[derive(Debug, Default)]
@@ -65,7 +71,8 @@ pub(super) struct Copies {
     retry: Option<Instant>,
     /// Those there are, by their numbers.
     running: HashMap<u64, Running>,
-    /// What is run in states.
+    /// What is to be run in states, and what is.
+    beginning: Vec<runs::Beginning>,
     runs: Vec<runs::Run>,
 }
 
@@ -124,22 +131,31 @@ pub(super) enum CopyEvent {
     },
     /// One is gone.
     Ended { number: u64 },
+    /// One that is to run in a state waits until it is known to the journal.
+    Made {
+        number: u64,
+        process: ProcessIdentity,
+        keep: oneshot::Sender<Keep>,
+        taken: oneshot::Sender<()>,
+    },
     /// What one says that runs in a state; nothing more of it is read until that is journaled.
     Said {
-        exec: ExecId,
+        number: u64,
         records: Vec<Record>,
+        /// Behind it, in the spool.
+        position: SpoolPosition,
         taken: oneshot::Sender<()>,
     },
     /// One died that ran in a state.
     Died {
-        exec: ExecId,
+        number: u64,
         error: serde_json::Value,
     },
-    /// What was run in a state is over, and its copy gone.
-    RunEnded {
-        exec: ExecId,
+    /// What was run in a state is over; its copy is ended once that is journaled.
+    RunOver {
         number: u64,
         ended: Result<Done, Stop>,
+        taken: oneshot::Sender<()>,
     },
 }
 
@@ -179,6 +195,9 @@ impl Copies {
         if let Some(running) = self.of(client) {
             running.give_up();
         }
+        // It asks again when it comes back, if it has not heard that this has begun.
+        self.beginning
+            .retain(|beginning| beginning.client != client);
     }
 
     fn of(&mut self, client: ClientId) -> Option<&mut Running> {
@@ -191,8 +210,14 @@ impl Copies {
         self.of(client).is_some() || self.unmade().any(|wanted| wanted.client == client)
     }
 
+    /// How many end with this worker.
+    pub(super) fn mortal(&self) -> usize {
+        let tried = |running: &&Running| running.client.is_some();
+        self.running.values().filter(tried).count() + self.unmade().count()
+    }
+
     /// How many run or are to be made.
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.running.len() + self.unmade().count()
     }
 
@@ -213,7 +238,8 @@ impl Running {
 impl Session {
     /// Ends what an earlier worker left of its copies.
     pub(super) async fn end_stray_copies(&self) {
-        place::sweep(&self.place).await;
+        let spared: Vec<_> = self.copies.runs.iter().map(|run| run.number).collect();
+        place::sweep(&self.place, &spared).await;
     }
 
     /// Makes a copy of the kernel, or of a checkpoint.
@@ -310,19 +336,23 @@ impl Session {
         match event {
             CopyEvent::Ended { number } => drop(self.copies.running.remove(&number)),
             CopyEvent::Said {
-                exec,
+                number,
                 records,
+                position,
                 taken,
-            } => self.run_said(exec, records, taken),
-            CopyEvent::Died { exec, error } => drop(self.row(Some(exec), "error", &error)),
-            CopyEvent::RunEnded {
-                exec,
+            } => self.run_said(number, records, position, taken),
+            CopyEvent::Made {
+                number,
+                process,
+                keep,
+                taken,
+            } => self.run_made(number, process, keep, taken),
+            CopyEvent::Died { number, error } => self.run_died(number, &error),
+            CopyEvent::RunOver {
                 number,
                 ended,
-            } => {
-                self.copies.running.remove(&number);
-                self.run_ended(exec, ended);
-            }
+                taken,
+            } => self.run_over(number, ended, taken),
             CopyEvent::Frozen { number, found } => {
                 let socket = self.copy_socket(number);
                 let freezing = &mut self.copies.freezing;
@@ -366,8 +396,14 @@ impl Session {
                     allow_stdin: trial.allow_stdin,
                     keep: None,
                 };
-                let task = self.copy_task(source, number, work, Out::Client(link.clone()), inbox);
-                let told = async { told(&task.run().await) };
+                let (origin, out) = (Origin::Forked(source), Out::Client(link.clone()));
+                let task = self.copy_task(origin, number, work, out, inbox);
+                let told = async {
+                    let mut task = task;
+                    let ended = task.run().await;
+                    task.end().await;
+                    told(&ended)
+                };
                 self.serve_copy(link, number, wishes, told)
             }
             Purpose::Branch(wish) => {
@@ -393,18 +429,19 @@ impl Session {
 
     fn copy_task(
         &self,
-        source: Source,
+        origin: Origin,
         number: u64,
         work: Work,
         out: Out,
         wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> Task {
         Task {
-            source,
+            origin,
             place: CopyPlace::new(&self.place, number),
             work,
             out,
             wishes,
+            body: Body::Gone,
             idle_barrier: self.settings.idle_barrier,
         }
     }
@@ -440,29 +477,6 @@ impl Session {
         if let Some(wish) = unheard {
             self.answer(client, Answer::Frame(wish.answer(false).into()));
         }
-    }
-
-    /// The kernel is over: whoever waits for a copy of it gets none.
-    pub(super) fn copies_lose_kernel(&mut self) {
-        let asked = self.copies.asked.take().map(|asked| asked.wanted);
-        let wanted: Vec<_> = asked
-            .into_iter()
-            .chain(self.copies.wanted.drain(..))
-            .collect();
-        self.copies.retry = None;
-        for wanted in wanted {
-            self.copy_failed(wanted.client, "the kernel ended before it could be copied");
-        }
-    }
-
-    /// Ends every copy, and returns when they are gone.
-    pub(super) async fn end_copies(&mut self) {
-        self.copies_lose_kernel();
-        for (_, running) in std::mem::take(&mut self.copies.running) {
-            drop(running.wishes);
-            tokio::time::timeout(END_PATIENCE, running.task).await.ok();
-        }
-        self.lose_runs("the session's worker ended");
     }
 
     /// Tells one client something in passing, if it can show it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tithon_ipc::{client::copy_event, ids::ExecId, jupyter::Message};
+use tithon_ipc::{client::copy_event, jupyter::Message, process::ProcessIdentity};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
@@ -12,11 +12,12 @@ use tokio::{
 
 use super::{
     CopyEvent,
+    freeze::Keep,
     task::{Stop, answers_request},
 };
 use crate::{
     client::{Answer, Link},
-    kernel::spool::{Record, StreamName, StreamRecord},
+    kernel::spool::{Record, SpoolPosition, StreamName, StreamRecord},
     session::{launch::LaunchEvent, reply::Reply},
 };
 
@@ -29,9 +30,9 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) enum Out {
     /// One client, as long as it is there.
     Client(Link),
-    /// The session, under an execution.
+    /// The session, which knows it by a number.
     Session {
-        exec: ExecId,
+        number: u64,
         events: mpsc::UnboundedSender<LaunchEvent>,
     },
 }
@@ -47,8 +48,31 @@ impl Out {
         }
     }
 
-    /// What the copy says. Waits for whom it is for; the copy, whose spool is not read meanwhile, waits too.
-    pub(super) async fn records(&self, records: Vec<Record>) -> Result<(), Stop> {
+    /// The copy was forked, and waits; returns how its state is to stay, if it is.
+    pub(super) async fn made(&self, process: ProcessIdentity) -> Result<Option<Keep>, Stop> {
+        let Self::Session { number, events } = self else {
+            return Ok(None);
+        };
+        let (keep, how) = oneshot::channel();
+        let (taken, when_taken) = oneshot::channel();
+        let made = CopyEvent::Made {
+            number: *number,
+            process,
+            keep,
+            taken,
+        };
+        drop(events.send(LaunchEvent::Copy(made)));
+        let keep = how.await.map_err(|_| Stop::Left)?;
+        when_taken.await.map_err(|_| Stop::Left)?;
+        Ok(Some(keep))
+    }
+
+    /// What the copy says, up to a place in its spool. Waits for whom it is for; the copy, whose spool is not read meanwhile, waits too.
+    pub(super) async fn records(
+        &self,
+        records: Vec<Record>,
+        position: &SpoolPosition,
+    ) -> Result<(), Stop> {
         match self {
             Self::Client(link) => {
                 for record in records {
@@ -56,11 +80,12 @@ impl Out {
                 }
                 Ok(())
             }
-            Self::Session { exec, events } => {
+            Self::Session { number, events } => {
                 let (taken, when_taken) = oneshot::channel();
                 let said = CopyEvent::Said {
-                    exec: *exec,
+                    number: *number,
                     records,
+                    position: position.clone(),
                     taken,
                 };
                 drop(events.send(LaunchEvent::Copy(said)));
@@ -73,8 +98,11 @@ impl Out {
     pub(super) async fn died(&self, error: Value) -> Result<(), Stop> {
         match self {
             Self::Client(link) => event(link, "error", &error.to_string()).await,
-            Self::Session { exec, events } => {
-                let died = CopyEvent::Died { exec: *exec, error };
+            Self::Session { number, events } => {
+                let died = CopyEvent::Died {
+                    number: *number,
+                    error,
+                };
                 drop(events.send(LaunchEvent::Copy(died)));
                 Ok(())
             }

@@ -9,7 +9,13 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tithon_ipc::{files, ids::SessionKey, jupyter::ConnectionFile, paths::Home};
+use tithon_ipc::{
+    files::{self, KernelRecord},
+    ids::SessionKey,
+    jupyter::ConnectionFile,
+    paths::Home,
+    process::ProcessIdentity,
+};
 
 use crate::{
     kernel::{
@@ -45,13 +51,37 @@ impl CopyPlace {
         self.dir.join("spool")
     }
 
+    /// Notes whose it is, for whoever looks for orphans.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub(super) fn record(&self, process: &ProcessIdentity) -> io::Result<()> {
+        let process = process.clone();
+        KernelRecord { process }.write(&self.dir)
+    }
+
+    fn connection_file(&self) -> PathBuf {
+        self.dir.join("kernel.json")
+    }
+
+    /// How a copy is reached that an earlier worker made.
+    ///
+    /// # Errors
+    /// When its connection file is gone.
+    pub(super) fn connection(&self) -> io::Result<ConnectionFile> {
+        files::read_json(&self.connection_file())
+    }
+
     /// The routing id on the copy's sockets.
     pub(super) fn identity(&self) -> String {
         format!("tithon-{}-copy", self.key)
     }
 
     /// Makes the directory; returns how the copy is reached, and what a checkpoint is told of it.
-    pub(super) fn make(&self) -> io::Result<(ConnectionFile, CopyOrder)> {
+    ///
+    /// # Errors
+    /// When the disk is full, or the like.
+    pub(super) fn make(&self, guarded: bool) -> io::Result<(ConnectionFile, CopyOrder)> {
         let spool = self.spool();
         fs::DirBuilder::new()
             .recursive(true)
@@ -59,7 +89,7 @@ impl CopyPlace {
             .create(&spool)?;
         let endpoint = self.home.copy_endpoint(&self.key, self.number);
         let connection = endpoints::ipc(&endpoint, "python3")?;
-        let file = self.dir.join("kernel.json");
+        let file = self.connection_file();
         files::write_json(&file, &connection)?;
         let group = self.leaf.as_ref().and_then(|leaf| {
             let made = leaf.make();
@@ -76,7 +106,8 @@ impl CopyPlace {
             },
             mark: self.dir.clone(),
             group,
-            guarded: true,
+            guarded,
+            expendable: true,
         };
         Ok((connection, order))
     }
@@ -125,14 +156,15 @@ async fn end_all(dir: &Path, leaf: Option<&Leaf>) {
     }
 }
 
-/// Ends and removes everything that an earlier worker left of a session's copies.
-pub(super) async fn sweep(session: &Place) {
+/// Ends and removes everything that an earlier worker left of a session's copies, but for those that go on.
+pub(super) async fn sweep(session: &Place, spared: &[u64]) {
     for entry in fs::read_dir(files::copies_dir(&session.dir))
         .into_iter()
         .flatten()
         .flatten()
     {
-        if let Some(number) = number(&entry.file_name().to_string_lossy()) {
+        let number = number(&entry.file_name().to_string_lossy());
+        if let Some(number) = number.filter(|number| !spared.contains(number)) {
             CopyPlace::new(session, number).remove().await;
         }
     }

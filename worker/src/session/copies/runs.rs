@@ -1,47 +1,44 @@
 //! What is run in states: executions of the session that its kernel knows nothing of, and the states that
 //! come of them.
 //!
-//! A run is journaled as a cell is, with `executions.state`, and goes on whoever leaves. Its copy does not
-//! outlive the worker: then it ends with an error, and nothing is kept.
+//! A run is journaled as a cell is, with `executions.state`, once its copy waits to begin; from then on it goes
+//! on whoever leaves or dies. The copy writes a spool, of which the journal knows in the same transaction how
+//! far it was read.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Frame, StateRun},
     ids::{ExecId, Seq, sha256_hex},
     json,
-    jupyter::Message,
     process::ProcessIdentity,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::Instant,
 };
 
 use super::{
-    Source, Wish,
+    Copies, CopyEvent, Running, Source, Wish,
     freeze::Keep,
     out::Out,
-    task::{Done, Stop, Work, answers_request},
+    task::{Found, Origin, Work},
 };
 use crate::{
     client::{Answer, ClientId},
-    journal::{Change, NewExecution, StoredExecution, now},
-    kernel::{checkpoint, spool::Record},
+    journal::{Change, Loaded, NewExecution, RUNS, StoredExecution, now},
+    kernel::spool::SpoolPosition,
     session::{
         Session,
-        checkpoints::{Checkpoint, StateOf},
-        ingest::display_id,
+        checkpoints::{StateOf, widgets_at},
         launch::LaunchEvent,
         reply::ExecuteReply,
-        spool::stream_row,
-        store::{Effect, LiveFold},
+        store::Effect,
     },
 };
 
-/// Code that is run in a state.
-#[derive(Debug)]
+/// Code that is run in a state; what is journaled of it is what another worker needs to go on.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) exec: ExecId,
     /// The number of its copy.
@@ -49,14 +46,34 @@ pub(super) struct Run {
     /// What its outcome will be.
     pub(super) state: StateOf,
     /// The last seq of the history that led to where it is run.
-    through: Seq,
+    pub(super) through: Seq,
     /// The widgets there.
-    widgets: Option<String>,
+    #[serde(skip)]
+    pub(super) widgets: Option<String>,
     /// When it began, in unix seconds.
     pub(super) began: f64,
-    reply: Option<ExecuteReply>,
+    pub(super) reply: Option<ExecuteReply>,
+    /// Its copy.
+    process: ProcessIdentity,
+    /// How far the copy's spool was read.
+    pub(super) position: SpoolPosition,
+    /// The code, of one that is to be taken up again.
+    #[serde(skip)]
+    code: Option<String>,
     /// Why nothing is wanted of it any more.
-    given_up: Option<&'static str>,
+    #[serde(skip)]
+    pub(super) given_up: Option<&'static str>,
+}
+
+/// Code whose copy is being made: if nothing comes of that, the client is told, and nothing was run.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) number: u64,
+    pub(super) client: ClientId,
+    run: StateRun,
+    through: Seq,
+    base: u64,
+    widgets: Option<String>,
 }
 
 /// `executions.state`.
@@ -66,7 +83,32 @@ struct Stored<'a> {
     from: Option<&'a str>,
 }
 
-impl super::Copies {
+impl Copies {
+    /// What an earlier worker began to run, as the journal has it.
+    pub(in crate::session) fn load(loaded: &Loaded) -> Self {
+        let stored = loaded.meta.get(RUNS);
+        let runs = stored.and_then(|text| serde_json::from_str::<Vec<Run>>(text).ok());
+        let mut copies = Self {
+            runs: runs.unwrap_or_default(),
+            ..Self::default()
+        };
+        let widgets = copies.runs.iter_mut();
+        widgets_at(
+            loaded,
+            widgets.map(|run| (run.through, &mut run.widgets)).collect(),
+        );
+        copies
+    }
+
+    pub(super) fn run_mut(&mut self, number: u64) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.number == number)
+    }
+
+    /// The processes that run in states, which outlive their worker.
+    pub(in crate::session) fn processes(&self) -> impl Iterator<Item = &ProcessIdentity> {
+        self.runs.iter().map(|run| &run.process)
+    }
+
     /// Whether an execution runs in a state.
     pub(in crate::session) fn runs(&self, exec: ExecId) -> bool {
         self.runs.iter().any(|run| run.exec == exec)
@@ -79,7 +121,7 @@ impl super::Copies {
 }
 
 impl Session {
-    /// Begins to run code in a copy: it is an execution from now on.
+    /// Begins to make the copy that code is to run in.
     pub(super) fn begin_run(
         &mut self,
         client: ClientId,
@@ -88,6 +130,86 @@ impl Session {
         source: Source,
         wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> JoinHandle<()> {
+        let code = run.code.clone();
+        self.copies.beginning.push(Beginning {
+            number,
+            client,
+            run,
+            through: source.through,
+            base: source.base,
+            widgets: source.widgets.clone(),
+        });
+        self.attend_run(number, Origin::Forked(source), code, wishes)
+    }
+
+    fn attend_run(
+        &self,
+        number: u64,
+        origin: Origin,
+        code: String,
+        wishes: mpsc::UnboundedReceiver<Wish>,
+    ) -> JoinHandle<()> {
+        let found = match &origin {
+            Origin::Found(_) => self.copies.runs.iter().find(|run| run.number == number),
+            Origin::Forked(_) => None,
+        };
+        let work = Work {
+            code,
+            allow_stdin: false,
+            keep: found.map(|run| self.how_to_keep(run.exec)),
+        };
+        let events = self.launch_sender.clone();
+        let out = Out::Session {
+            number,
+            events: events.clone(),
+        };
+        let mut task = self.copy_task(origin, number, work, out, wishes);
+        tokio::task::spawn_local(async move {
+            let ended = task.run().await;
+            let (taken, when_taken) = oneshot::channel();
+            let over = CopyEvent::RunOver {
+                number,
+                ended,
+                taken,
+            };
+            drop(events.send(LaunchEvent::Copy(over)));
+            // What it left as a state is in the journal before it is ended itself.
+            when_taken.await.ok();
+            task.end().await;
+            drop(events.send(LaunchEvent::Copy(CopyEvent::Ended { number })));
+        })
+    }
+
+    fn how_to_keep(&self, exec: ExecId) -> Keep {
+        Keep {
+            socket: self.checkpoint_socket(exec),
+            title: format!("tithon {exec}"),
+            mark: self.place.dir.clone(),
+            group: self.place.leaf().map(|leaf| leaf.entrance()),
+        }
+    }
+
+    /// A run's copy waits: it is an execution from now on, and known to whoever takes over.
+    pub(super) fn run_made(
+        &mut self,
+        number: u64,
+        process: ProcessIdentity,
+        keep: oneshot::Sender<Keep>,
+        taken: oneshot::Sender<()>,
+    ) {
+        let beginning = &mut self.copies.beginning;
+        let Some(at) = beginning.iter().position(|it| it.number == number) else {
+            // Nobody waits for it any more; without an answer it ends.
+            return;
+        };
+        let Beginning {
+            client,
+            run,
+            through,
+            base,
+            widgets,
+            ..
+        } = beginning.remove(at);
         self.last_exec += 1;
         self.executions += 1;
         let exec = ExecId(self.last_exec);
@@ -97,7 +219,7 @@ impl Session {
                 .name
                 .map_or_else(|| id.clone(), |name| name.as_str().to_owned()),
             from: run.from,
-            base: source.base,
+            base,
         };
         let stored = Stored {
             name: &state.name,
@@ -112,7 +234,7 @@ impl Session {
         self.change(Change::Submitted(NewExecution {
             exec,
             cell_hash: sha256_hex(run.code.as_bytes()),
-            code: run.code.clone(),
+            code: run.code,
             origin_uri: None,
             origin_range: None,
             origin_index: None,
@@ -133,260 +255,63 @@ impl Session {
             "tithon.started",
             &json!({"ts": began, "state": &stored}),
         );
+        self.copies.runs.push(Run {
+            exec,
+            number,
+            state,
+            through,
+            widgets,
+            began,
+            reply: None,
+            process,
+            position: SpoolPosition::default(),
+            code: None,
+            given_up: None,
+        });
+        self.journal_runs();
+        self.store_checkpoints();
+        self.durably();
         let ack = Frame::ExecuteAck {
             exec_id: Some(&id),
             exec_ids: None,
         }
         .to_text();
-        self.durably();
         self.after_commit(Effect::Answer(client, Answer::Frame(ack.into())));
-
-        let work = Work {
-            code: run.code,
-            allow_stdin: false,
-            keep: Some(Keep {
-                socket: self.checkpoint_socket(exec),
-                title: format!("tithon {id}"),
-                mark: self.place.dir.clone(),
-                group: self.place.leaf().map(|leaf| leaf.entrance()),
-            }),
-        };
-        self.copies.runs.push(Run {
-            exec,
-            number,
-            state,
-            through: source.through,
-            widgets: source.widgets.clone(),
-            began,
-            reply: None,
-            given_up: None,
-        });
-        let events = self.launch_sender.clone();
-        let out = Out::Session {
-            exec,
-            events: events.clone(),
-        };
-        let task = self.copy_task(source, number, work, out, wishes);
-        tokio::task::spawn_local(async move {
-            let ended = super::CopyEvent::RunEnded {
-                exec,
-                number,
-                ended: task.run().await,
-            };
-            drop(events.send(LaunchEvent::Copy(ended)));
-        })
-    }
-
-    /// Journals what a run says.
-    pub(super) fn run_said(
-        &mut self,
-        exec: ExecId,
-        records: Vec<Record>,
-        taken: oneshot::Sender<()>,
-    ) {
-        for record in records {
-            self.run_record(exec, record);
-        }
+        keep.send(self.how_to_keep(exec)).ok();
         self.after_commit(Effect::Taken(taken));
     }
 
-    fn run_record(&mut self, exec: ExecId, record: Record) {
-        match record {
-            Record::Stream(stream) => drop(self.push(stream_row(exec, &stream))),
-            Record::Iopub(frames) | Record::IopubFor(_, frames) => {
-                if let Ok(message) = Message::from_frames(frames) {
-                    self.run_published(exec, message);
-                }
-            }
-            Record::Reply(frames) => {
-                if let Some(message) = answers_request(&frames) {
-                    let reply = self.outcome_of(exec, &message.content);
-                    if let Some(run) = self.copies.runs.iter_mut().find(|run| run.exec == exec) {
-                        run.reply = Some(reply);
-                    }
-                }
-            }
-            Record::Gap { writes, bytes } => {
-                self.gap(Some(exec), Some(writes), bytes, "the disk was full");
-            }
-            Record::Hole { from, to, writes } => {
-                self.gap(Some(exec), writes, to - from, "the copy died while writing");
-            }
-            Record::StdinRequest(_)
-            | Record::StdinEnd(_)
-            | Record::Hello(_)
-            | Record::Control(_)
-            | Record::Bye => {}
-        }
+    pub(super) fn journal_runs(&mut self) {
+        let value = serde_json::to_string(&self.copies.runs).unwrap_or_default();
+        self.change(Change::Meta { key: RUNS, value });
     }
 
-    fn run_published(&mut self, exec: ExecId, message: Message) {
-        let Ok(msg_type) = message
-            .header_view()
-            .map(|header| header.msg_type.into_owned())
-        else {
-            return;
-        };
-        let msg_type = match msg_type.as_str() {
-            "stream" | "execute_result" | "error" | "clear_output" => msg_type,
-            "display_data" | "update_display_data" => {
-                let display = display_id(&message);
-                let owner = display
-                    .as_ref()
-                    .and_then(|display| self.displays.get(display))
-                    .copied();
-                match (display, owner) {
-                    (Some(display_id), None) => {
-                        self.change(Change::Display {
-                            display_id: display_id.clone(),
-                            exec,
-                        });
-                        self.displays.insert(display_id, exec);
-                        msg_type
-                    }
-                    // What a cell of the kernel shows stays as it is: this is shown here.
-                    (Some(_), Some(owner)) if owner != exec => "display_data".to_owned(),
-                    _ => msg_type,
-                }
-            }
-            // Whether the kernel is busy is not this one's to say; nobody could answer its widgets.
-            _ => return,
-        };
-        self.event(Some(exec), None, &msg_type, message);
-    }
-
-    /// A run is over, and its copy gone: its state is kept, if there is one.
-    pub(super) fn run_ended(&mut self, exec: ExecId, ended: Result<Done, Stop>) {
-        let mut runs = self.copies.runs.extract_if(.., |run| run.exec == exec);
-        let run = runs.next();
-        drop(runs);
-        match (run, ended) {
-            (
-                None,
-                Ok(Done {
-                    kept: Some(Ok(process)),
-                    ..
-                }),
-            ) => {
-                checkpoint::end(&process, &self.checkpoint_socket(exec));
-            }
-            (None, _) => {}
-            (Some(run), Ok(done)) => self.end_run(run, done),
-            (Some(run), Err(Stop::Left)) => {
-                let why = run.given_up.unwrap_or("nobody waits for it any more");
-                self.fail_run(exec, why);
-            }
-            (Some(_), Err(Stop::Failed(why))) => self.fail_run(exec, &why),
+    /// A run's copy died.
+    pub(super) fn run_died(&mut self, number: u64, error: &Value) {
+        if let Some(run) = self.copies.run_mut(number) {
+            let exec = run.exec;
+            self.row(Some(exec), "error", error);
         }
-    }
-
-    fn end_run(&mut self, mut run: Run, done: Done) {
-        let failed = self.folds.get(&run.exec).is_some_and(LiveFold::has_error);
-        let reply = run.reply.take().unwrap_or_else(|| match &*done.status {
-            "ok" => ExecuteReply::guess(failed, done.execution_count),
-            _ => ExecuteReply {
-                status: done.status.clone(),
-                execution_count: done.execution_count,
-            },
-        });
-        let name = run.state.name.clone();
-        let exec = run.exec;
-        let kept = match done.kept {
-            Some(Ok(process)) => Some(self.keep_state(run, process)),
-            Some(Err(why)) => Some(Err(why)),
-            None => None,
-        };
-        let mut state = json!({"name": name, "kept": matches!(kept, Some(Ok(())))});
-        if let Some(Err(why)) = kept {
-            let text = format!("[tithon: this state cannot be kept: {why}]\n");
-            self.row(
-                Some(exec),
-                "stream",
-                &json!({"name": "stderr", "text": text, "tithon_scope": "cell"}),
-            );
-            state["reason"] = why.into();
-        }
-        self.run_over(exec, &reply, &state);
-    }
-
-    fn keep_state(&mut self, run: Run, process: ProcessIdentity) -> Result<(), String> {
-        if let Some(why) = run.given_up {
-            checkpoint::end(&process, &self.checkpoint_socket(run.exec));
-            return Err(why.to_owned());
-        }
-        if !matches!(process.open(), Ok(Some(_))) {
-            return Err("its process was ended, for memory perhaps".to_owned());
-        }
-        let before = self.checkpoints.named(&run.state.name);
-        if let Some(before) = before.map(|known| ExecId(known.exec)) {
-            self.give_up(before);
-        }
-        self.checkpoints.add(Checkpoint {
-            exec: run.exec.0,
-            seq: run.through,
-            made: now(),
-            process,
-            state: Some(run.state),
-            widgets: run.widgets,
-            memory: 0,
-        });
-        self.store_checkpoints();
-        Ok(())
-    }
-
-    /// Ends a run of which nothing came.
-    fn fail_run(&mut self, exec: ExecId, why: &str) {
-        self.row(
-            Some(exec),
-            "error",
-            &json!({
-                "tithon_scope": "cell",
-                "ename": "StateNotMade",
-                "evalue": why,
-                "traceback": [format!("StateNotMade: {why}.")],
-            }),
-        );
-        let reply = ExecuteReply::guess(true, None);
-        self.run_over(exec, &reply, &json!({"kept": false}));
-    }
-
-    fn run_over(&mut self, exec: ExecId, reply: &ExecuteReply, state: &Value) {
-        let ts = now();
-        self.store_folds();
-        self.change(Change::Finished {
-            exec,
-            status: reply.ended(),
-            execution_count: reply.execution_count,
-            ts: Some(ts),
-        });
-        self.row(
-            Some(exec),
-            "tithon.done",
-            &json!({
-                "status": reply.status,
-                "execution_count": reply.execution_count,
-                "ts": ts,
-                "state": state,
-            }),
-        );
-        self.last_touch = Instant::now();
     }
 
     /// Ends a run before its time; its copy's end is the end of it.
-    pub(super) fn give_up_run(&mut self, exec: ExecId, why: &'static str) {
-        if let Some(run) = self.copies.runs.iter_mut().find(|run| run.exec == exec) {
+    pub(super) fn give_up_run(&mut self, number: u64, why: &'static str) {
+        if let Some(run) = self.copies.run_mut(number) {
             run.given_up = Some(why);
-            if let Some(running) = self.copies.running.get_mut(&run.number) {
-                running.give_up();
-            }
+        }
+        if let Some(running) = self.copies.running.get_mut(&number) {
+            running.give_up();
         }
     }
 
     /// The kernel is given up, and with it whatever comes of it.
     pub(in crate::session) fn give_up_runs(&mut self, why: &'static str) {
-        let all: Vec<_> = self.copies.executions().collect();
-        for exec in all {
-            self.give_up_run(exec, why);
+        let beginning = self.copies.beginning.iter().map(|it| it.number);
+        let all: Vec<_> = beginning
+            .chain(self.copies.runs.iter().map(|run| run.number))
+            .collect();
+        for number in all {
+            self.give_up_run(number, why);
         }
     }
 
@@ -397,8 +322,52 @@ impl Session {
         }
     }
 
-    /// Ends a run whose worker died.
+    /// Leaves the runs to the worker that follows.
+    pub(in crate::session) fn leave_runs(&mut self) {
+        for run in std::mem::take(&mut self.copies.runs) {
+            if let Some(running) = self.copies.running.remove(&run.number) {
+                running.task.abort();
+            }
+        }
+    }
+
+    /// Takes note of a run that an earlier worker did not see end.
     pub(in crate::session) fn restore_run(&mut self, execution: &StoredExecution) {
-        self.fail_run(execution.exec, "the session's worker ended meanwhile");
+        let mut runs = self.copies.runs.iter_mut();
+        match runs.find(|run| run.exec == execution.exec) {
+            Some(run) => run.code = Some(execution.code.clone()),
+            // It was begun in the same transaction: somebody has written to the journal.
+            None => self.fail_run(execution.exec, "nothing is known of its copy"),
+        }
+    }
+
+    /// Goes on with what an earlier worker began to run.
+    pub(in crate::session) fn resume_runs(&mut self) {
+        let runs = &mut self.copies.runs;
+        // What is not open any more was ended in the moment in which that worker was.
+        runs.retain(|run| run.code.is_some());
+        let found: Vec<_> = runs
+            .iter_mut()
+            .filter_map(|run| {
+                let found = Found {
+                    process: run.process.clone(),
+                    position: run.position.clone(),
+                    reply: run.reply.clone(),
+                };
+                Some((run.number, found, run.code.take()?))
+            })
+            .collect();
+        for (number, found, code) in found {
+            tracing::info!(number, pid = found.process.pid, "goes on with a run");
+            self.copies.last = self.copies.last.max(number);
+            let (wishes, inbox) = mpsc::unbounded_channel();
+            let task = self.attend_run(number, Origin::Found(found), code, inbox);
+            let running = Running {
+                client: None,
+                wishes,
+                task,
+            };
+            self.copies.running.insert(number, running);
+        }
     }
 }

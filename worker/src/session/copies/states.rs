@@ -95,12 +95,12 @@ impl Session {
     fn remove_states(&mut self, client: ClientId, names: &[String]) {
         enum Found {
             State(ExecId),
-            Run(ExecId),
+            Run(u64),
         }
         let find = |name: &String| {
             let state = self.checkpoints.named(name).map(|known| ExecId(known.exec));
             let is_meant = |run: &&Run| run.state.name == *name || run.exec.to_string() == *name;
-            let run = || self.copies.runs.iter().find(is_meant).map(|run| run.exec);
+            let run = || self.copies.runs.iter().find(is_meant).map(|run| run.number);
             state
                 .map(Found::State)
                 .or_else(|| run().map(Found::Run))
@@ -118,7 +118,9 @@ impl Session {
         for found in found {
             match found {
                 Found::State(exec) => drop(self.give_up(exec)),
-                Found::Run(exec) => self.give_up_run(exec, "it was given up before it had ended"),
+                Found::Run(number) => {
+                    self.give_up_run(number, "it was given up before it had ended");
+                }
             }
         }
         self.store_checkpoints();
@@ -136,7 +138,8 @@ impl Session {
     /// Whether one more state may be made.
     pub(super) fn check_room_for_states(&self) -> Result<(), String> {
         let some = "`tithon states rm` gives some up";
-        if self.checkpoints.states().count() + self.copies.runs.len() >= STATES_MAX {
+        let made = self.copies.beginning.len() + self.copies.runs.len();
+        if self.checkpoints.states().count() + made >= STATES_MAX {
             return Err(format!(
                 "the session has {STATES_MAX} states, which is as many as there may be\nhint: {some}"
             ));

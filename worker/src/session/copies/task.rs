@@ -1,18 +1,21 @@
 //! The life of one copy: forked, asked to run the code, listened to, frozen if its state is to stay, ended.
+//!
+//! A copy whose state is to stay goes on when its worker dies, as the kernel does: the next one takes it up
+//! where the journal has read its spool to.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     process::ExitStatus,
     time::Duration,
 };
 
 use bytes::Bytes;
-use rustix::process::Signal;
 use serde_json::json;
 use tithon_ipc::{
     client::Frame,
     jupyter::{ConnectionFile, Message, ParentView, Signer},
-    process::ProcessIdentity,
+    process::{ProcessIdentity, WatchedProcess},
     readiness::readable,
 };
 use tokio::{
@@ -21,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Source, freeze::Keep, out::Out, place::CopyPlace};
+use super::{Source, body::Body, freeze::Keep, out::Out, place::CopyPlace};
 use crate::{
     journal::Channel,
     kernel::{
@@ -63,12 +66,31 @@ impl Wish {
 
 /// A copy to be made, and everything it needs.
 pub(super) struct Task {
-    pub(super) source: Source,
+    pub(super) origin: Origin,
     pub(super) place: CopyPlace,
     pub(super) work: Work,
     pub(super) out: Out,
     pub(super) wishes: mpsc::UnboundedReceiver<Wish>,
+    /// What is still to be ended.
+    pub(super) body: Body,
     pub(super) idle_barrier: Duration,
+}
+
+/// Where a copy comes from.
+pub(super) enum Origin {
+    /// It is to be forked.
+    Forked(Source),
+    /// An earlier worker made it.
+    Found(Found),
+}
+
+/// What is known of a copy that an earlier worker made.
+pub(super) struct Found {
+    pub(super) process: ProcessIdentity,
+    /// How far its spool was read.
+    pub(super) position: SpoolPosition,
+    /// How the code ended, if it has.
+    pub(super) reply: Option<ExecuteReply>,
 }
 
 /// What a copy is to do.
@@ -124,46 +146,73 @@ impl<T: std::fmt::Display> From<T> for Stop {
 }
 
 impl Task {
-    /// Runs the code; when this returns, the copy is gone.
-    pub(super) async fn run(mut self) -> Result<Done, Stop> {
-        let made = self.make().await;
-        let ended = match made {
-            Ok((copy, connection)) => {
-                let signer = Signer::new(&connection.key, self.place.identity());
-                let mut run = AtWork {
-                    copy,
-                    signer,
-                    channels: None,
-                    prompt: None,
-                    reply: None,
-                    idle: false,
-                    greeted: false,
-                };
-                let ended = run.live(&mut self, &connection).await;
-                run.copy.end().await;
-                ended
-            }
-            Err(stop) => Err(stop),
-        };
-        self.place.remove().await;
+    /// Runs the code; [`Task::end`] is to follow.
+    pub(super) async fn run(&mut self) -> Result<Done, Stop> {
+        let (mut run, connection) = self.make().await?;
+        let ended = run.live(self, &connection).await;
+        self.body = run.body;
         ended
     }
 
-    async fn make(&mut self) -> Result<(Copy, ConnectionFile), Stop> {
-        let made = async {
-            let (connection, order) = self.place.make()?;
-            let copy = Copy::of(&self.source.socket, &self.source.process, &order).await?;
-            Ok::<_, std::io::Error>((copy, connection))
+    /// Ends the copy and everything that it started.
+    pub(super) async fn end(self) {
+        self.body.end().await;
+        self.place.remove().await;
+    }
+
+    async fn make(&mut self) -> Result<(AtWork, ConnectionFile), Stop> {
+        let (body, connection, position, reply) = match &mut self.origin {
+            Origin::Forked(source) => {
+                let guarded = matches!(self.out, Out::Client(_));
+                let made = async {
+                    let (connection, order) = self.place.make(guarded)?;
+                    let copy = Copy::of(&source.socket, &source.process, &order).await?;
+                    Ok::<_, io::Error>((copy, connection))
+                };
+                let made = made.await;
+                source.is_used();
+                let cannot = |err| Stop::Failed(format!("the kernel cannot be copied: {err}"));
+                let (copy, connection) = made.map_err(cannot)?;
+                let body = if guarded {
+                    Body::Guarded(copy)
+                } else {
+                    // Known to whoever takes over before it does anything.
+                    let process = copy.process().identity().clone();
+                    self.place.record(&process).map_err(cannot)?;
+                    self.work.keep = self.out.made(process).await?;
+                    let handle = copy.let_go().await.map_err(cannot)?;
+                    Body::Free(WatchedProcess::new(handle)?)
+                };
+                (body, connection, SpoolPosition::default(), None)
+            }
+            Origin::Found(found) => {
+                let connection = self.place.connection()?;
+                let body = Body::found(&found.process)?;
+                if matches!(body, Body::Gone) && found.position == SpoolPosition::default() {
+                    let why = "the session's worker ended before it had begun";
+                    return Err(Stop::Failed(why.to_owned()));
+                }
+                (body, connection, found.position.clone(), found.reply.take())
+            }
         };
-        let made = made.await;
-        self.source.is_used();
-        made.map_err(|err| Stop::Failed(format!("the kernel cannot be copied: {err}")))
+        let run = AtWork {
+            body,
+            signer: Signer::new(&connection.key, self.place.identity()),
+            channels: None,
+            prompt: None,
+            reply,
+            idle: false,
+            // It is the first thing that it says.
+            greeted: position != SpoolPosition::default(),
+            position,
+        };
+        Ok((run, connection))
     }
 }
 
 /// A copy at work.
 pub(super) struct AtWork {
-    pub(super) copy: Copy,
+    pub(super) body: Body,
     pub(super) signer: Signer,
     pub(super) channels: Option<(Channels, mpsc::UnboundedReceiver<Incoming>)>,
     /// The header of the prompt that waits for an answer.
@@ -172,6 +221,8 @@ pub(super) struct AtWork {
     idle: bool,
     /// Whether it can be asked something.
     greeted: bool,
+    /// How far its spool was read.
+    position: SpoolPosition,
 }
 
 /// What happens next.
@@ -186,14 +237,24 @@ enum Wake {
 
 impl AtWork {
     async fn live(&mut self, task: &mut Task, connection: &ConnectionFile) -> Result<Done, Stop> {
-        let mut spool = SpoolReader::open(&task.place.spool(), SpoolPosition::default())
+        let mut spool = SpoolReader::open(&task.place.spool(), self.position.clone())
             .map_err(|err| format!("failed to {err}"))?;
         let changed: AsyncFd<OwnedFd> = readable(spool.as_fd().try_clone_to_owned()?)?;
-        let memory = MemoryWatch::of(self.copy.process().identity().pid);
+        let memory = MemoryWatch::of(self.body.pid());
         let mut due = Some(Instant::now() + READY_PATIENCE);
         loop {
             // One batch at a time: what prints for ever is to be interrupted all the same.
             let more = self.read(&mut spool, task).await?;
+            if self.greeted && self.channels.is_none() {
+                let opened = Channels::open(connection, &task.place.identity())?;
+                if self.reply.is_none() {
+                    // Perhaps again: it heeds it once.
+                    opened.0.send(Channel::Shell, self.request(&task.work));
+                }
+                self.channels = Some(opened);
+                due = None;
+                task.out.started(self.body.pid()).await?;
+            }
             if let Some(reply) = &self.reply {
                 due.get_or_insert_with(|| Instant::now() + task.idle_barrier);
                 if self.idle {
@@ -201,21 +262,13 @@ impl AtWork {
                     return self.done(reply, task).await;
                 }
             }
-            if self.greeted && self.channels.is_none() {
-                let opened = Channels::open(connection, &task.place.identity())?;
-                opened.0.send(Channel::Shell, self.request(&task.work));
-                self.channels = Some(opened);
-                due = None;
-                let pid = self.copy.process().identity().pid;
-                task.out.started(pid).await?;
-            }
             let at = due.unwrap_or_else(Instant::now);
             let incoming = self.channels.as_mut().map(|(_, incoming)| incoming);
             let wake = tokio::select! {
                 biased;
                 wish = task.wishes.recv() => Wake::Wish(wish),
                 () = std::future::ready(()), if more => Wake::More,
-                exit = self.copy.ended() => Wake::Ended(exit),
+                exit = self.body.ended() => Wake::Ended(exit),
                 ready = changed.readable() => {
                     // The reader takes the notifications themselves when it reads.
                     ready?.clear_ready();
@@ -320,7 +373,7 @@ impl AtWork {
 
     async fn grant(&mut self, wish: Wish, task: &Task) -> Result<(), Stop> {
         let ok = match &wish {
-            Wish::Interrupt => self.greeted && self.copy.process().signal(Signal::INT).is_ok(),
+            Wish::Interrupt => self.greeted && self.body.interrupt(),
             Wish::Input(value) => match (self.prompt.take(), &self.channels) {
                 (Some(header), Some((channels, _))) => {
                     let content =
@@ -351,9 +404,10 @@ impl AtWork {
         for record in &records {
             self.note(record);
         }
-        task.out.records(records).await?;
+        let position = spool.position();
+        task.out.records(records, &position).await?;
         spool
-            .release(&spool.position())
+            .release(&position)
             .map_err(|err| format!("failed to {err}"))?;
         Ok(true)
     }
