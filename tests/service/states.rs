@@ -69,6 +69,48 @@ subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", 
     ));
 }
 
+#[test]
+fn what_runs_in_a_state_outlives_its_worker_and_leaves_a_state_only() {
+    let Some(rig) = Rig::boot("what_runs_in_a_state") else {
+        return;
+    };
+    rig.user(&format!(
+        "{UNIT}
+         state() {{ tithon states ls --json | python3 -c 'import json, sys; print(*[it[\"pid\"] for it in json.load(sys.stdin)[\"states\"] if it[\"name\"] == \"'$1'\"])'; }}
+         tithon run -c 'x = 1'
+         tithon states exec --as base -c 'x = 2'
+         unit=$(unit_of default); group=$(group_of $unit)
+         grep -qx $(state base) $group/k/cgroup.procs
+         tithon states exec --from base --as late -c '
+import os, subprocess, time
+subprocess.Popen([\"env\", \"-i\", \"/usr/bin/setsid\", \"-f\", \"/bin/sleep\", \"4713\"]).wait()
+print(os.getpid(), flush=True)
+open(\"pid\", \"w\").write(str(os.getpid()))
+while not os.path.exists(\"go\"): time.sleep(0.01)
+print(\"over\")' >late.txt & running=$!
+         until_true '[ -s pid ]'
+         grep -qx $(cat pid) $group/c[0-9]*/cgroup.procs
+         grep -qx $(pgrep -xf '/bin/sleep 4713') $group/c[0-9]*/cgroup.procs
+
+         worker=$(main_of $unit)
+         kill -KILL $worker
+         until_true '[ $(main_of '$unit') -gt 0 ] && [ $(main_of '$unit') != '$worker' ]'
+         kill -0 $(cat pid)
+         touch go
+         wait $running
+         [ \"$(cat late.txt)\" = \"$(cat pid)
+over\" ]
+         grep -qx $(state late) $group/k/cgroup.procs
+         until_true '! ls -d '$group'/c[0-9]*'
+         if pgrep -xf '/bin/sleep 4713'; then exit 1; fi
+         tithon restore --to late >/dev/null
+         [ $(tithon run -c 'x') = 2 ]
+         tithon shutdown --kill-kernels >/dev/null
+         until_true no_session_is_left
+         until_true '! pgrep -u rig python'"
+    ));
+}
+
 /// The server is killed and cannot end anything; nor does systemd, which is told to end the server alone.
 #[test]
 fn a_server_of_states_has_a_leaf_and_leaves_nothing_in_it() {
