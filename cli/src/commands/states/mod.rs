@@ -25,7 +25,7 @@ Examples:
 A state is a frozen copy of a session's kernel. Code that is run in it changes a copy of it, and
 what comes of that is kept as another state; an error leaves nothing. The kernel knows nothing of it.";
 
-/// Branch: run code in states that stay as they are
+/// Run code in states that stay as they are, each leaving another
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StatesArgs {

@@ -135,8 +135,13 @@ impl Session {
             .is_some_and(|running| running.wishes.send(Wish::Interrupt).is_ok())
     }
 
-    /// Whether one more state may be made.
+    /// Whether one more state may be made, and its run be written down.
     pub(super) fn check_room_for_states(&self) -> Result<(), String> {
+        if let Some(reason) = &self.stalled {
+            return Err(format!(
+                "nothing was run: the journal cannot be written ({reason})"
+            ));
+        }
         let some = "`tithon states rm` gives some up";
         let made = self.copies.beginning.len() + self.copies.runs.len();
         if self.checkpoints.states().count() + made >= STATES_MAX {
