@@ -9,6 +9,8 @@
 
 import json
 import sys
+import time
+from queue import Empty
 
 from jupyter_client import BlockingKernelClient
 
@@ -36,9 +38,9 @@ def main():
             sent = client.execute(command["code"], allow_stdin=True)
             if command["do"] == "run":
                 if "answer" in command:
-                    client.get_stdin_msg(timeout=TIMEOUT)
-                    client.input(command["answer"])
-                answer = reply_to(client, sent)
+                    answer = answer_prompt(client, sent, command["answer"])
+                else:
+                    answer = reply_to(client, sent)
         print(json.dumps(answer), flush=True)
 
 
@@ -47,6 +49,23 @@ def reply_to(client, msg_id):
         message = client.get_shell_msg(timeout=TIMEOUT)
         if message["parent_header"].get("msg_id") == msg_id:
             return message["content"]
+
+
+def answer_prompt(client, msg_id, text):
+    """Answer until the cell has ended: a kernel's question is lost where this channel is not connected yet."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        for get in (client.get_stdin_msg, client.get_shell_msg):
+            try:
+                message = get(timeout=1)
+            except Empty:
+                continue
+            if message["msg_type"] == "execute_reply" and message["parent_header"].get("msg_id") == msg_id:
+                return message["content"]
+            if message["msg_type"] == "input_request":
+                break
+        client.input(text)
+    raise TimeoutError("the prompt was not answered")
 
 
 def until_subscribed(client):
