@@ -89,12 +89,12 @@ fn states_are_made_of_states_and_never_change() {
     let told: Value = serde_json::from_str(&home.tithon(&["log", "--json"]).ok()).unwrap();
     assert_eq!(
         told[2]["state"],
-        json!({"name": "a", "from": "base"}),
+        json!({"name": "a", "from": "base", "kept": true}),
         "{told}"
     );
     assert_eq!(
         told[1]["state"],
-        json!({"name": "base", "from": null}),
+        json!({"name": "base", "from": null, "kept": true}),
         "{told}"
     );
     assert_eq!(told[8].get("state"), None, "{told}");
@@ -201,10 +201,17 @@ fn what_cells_show_stays_as_it_is() {
     };
     assert_eq!(texts(0), ["'before'"]);
     assert_eq!(texts(2), ["'after'", "'changed'", "1"]);
+    // A name that another run has shown by is this one's own from its first word on.
+    let twice = "display('first', display_id='o').update('second')";
+    exec(&home, None, "twice", twice).ok();
     run(&home, "shown.update('by the kernel')");
     let (snapshot, _) = home.client().attach("default", 0);
-    let text = &snapshot.unwrap()["executions"][0]["outputs"][0]["data"]["text/plain"];
-    assert_eq!(text, "'by the kernel'");
+    let snapshot = snapshot.unwrap();
+    let text = |exec: usize| &snapshot["executions"][exec]["outputs"][0]["data"]["text/plain"];
+    assert_eq!(text(0), "'by the kernel'");
+    assert_eq!(text(3), "'second'");
+    let outputs = |exec: usize| snapshot["executions"][exec]["outputs"].as_array().unwrap();
+    assert_eq!(outputs(3).len(), 1, "{:?}", outputs(3));
 }
 
 #[test]
@@ -261,6 +268,51 @@ threading.Thread(target=threading.Event().wait, name='my-thread', daemon=True).s
     gone(&home);
     assert_eq!(names(&home), ["base"]);
     assert_eq!(exec(&home, Some("base"), "six", "x").ok(), "2\n");
+
+    // Before the code has begun an interrupt waits for it.
+    let early = "import time; print('begun', flush=True); time.sleep(1000)";
+    let told = home.client().ask(
+        &json!({"op": "state_exec", "session": "default", "code": early, "from": "base", "name": "early"}),
+        "execute_ack",
+    );
+    let exec_id = told["exec_id"].as_str().unwrap().to_owned();
+    let told = home.client().ask(
+        &json!({"op": "state_interrupt", "session": "default", "exec_id": exec_id}),
+        "interrupted",
+    );
+    assert_eq!(told["ok"], true);
+    let interrupted = ended(&home, &exec_id);
+    assert_eq!(interrupted["status"], "error", "{interrupted}");
+    assert!(
+        interrupted.to_string().contains("KeyboardInterrupt"),
+        "{interrupted}"
+    );
+    // A kernel that has been told to exit is no state.
+    let exits = exec(&home, Some("base"), "corpse", "print('ran'); exit()");
+    assert_eq!(
+        (exits.code, exits.stdout.as_str()),
+        (1, "ran\n"),
+        "{exits:?}"
+    );
+    assert!(
+        exits.stderr.contains("told the kernel to exit"),
+        "{exits:?}"
+    );
+    let log = home.tithon(&["log", "-n", "1"]).ok();
+    assert!(log.contains("in base; nothing was kept"), "{log}");
+    // One name may be that of a state and of what is to take its place.
+    let (replacing, copy) = started("six");
+    home.tithon(&["states", "rm", "six"]).ok();
+    assert_eq!(replacing.finish().code, 1);
+    await_end(copy);
+    assert_eq!(names(&home), ["base"]);
+    let by_id = listed(&home)["states"][0]["exec_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let shown = home.tithon(&["states", "show", &by_id]).ok();
+    assert!(shown.contains("made 'base'"), "{shown}");
+    exec(&home, Some("base"), "six", "x").ok();
 
     // A restart gives all of it up.
     let (run_of_old, copy) = started("seven");
@@ -327,7 +379,35 @@ fn a_session_goes_on_with_a_state() {
     );
     assert_eq!(run(&home, "x"), "[1, 'tuned']\n");
 
+    // What does not answer is no reason to give a kernel up.
+    let kernel = home.kernel("default");
     let state = process(&home, "tuned");
+    home.signal(state, Signal::STOP);
+    let refused = home.tithon(&["restore", "--to", "tuned"]);
+    home.signal(state, Signal::CONT);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("'tuned' does not answer"),
+        "{refused:?}"
+    );
+    assert_eq!(home.kernel("default"), kernel);
+
+    // Widgets of a state are told once it is the kernel's.
+    let widget = "from comm import create_comm
+w = create_comm(target_name='jupyter.widget', data={'state': {'value': 7}})";
+    exec(&home, Some("tuned"), "widget", widget).ok();
+    home.kill(home.worker("default").unwrap());
+    home.tithon(&["restore", "--to", "widget"]).ok();
+    let (snapshot, _) = home.client().attach("default", 0);
+    let widgets = &snapshot.unwrap()["widgets"]["state"];
+    let models = widgets.as_object().unwrap();
+    assert_eq!(models.len(), 1, "{widgets}");
+    assert_eq!(
+        models.values().next().unwrap()["state"]["value"],
+        7,
+        "{widgets}"
+    );
+
     home.tithon(&["kill", "--session", "default"]).ok();
     await_end(state);
     assert!(is_alive(home.kernel("other").unwrap()));
@@ -426,6 +506,17 @@ print('over', flush=True); x = 2; open('over', 'w').close()";
     home.tithon(&["kill", "--session", "default"]).ok();
     await_end(copy);
     gone(&home);
+
+    // Of a session that has neither kernel nor worker it is ended with the rest.
+    assert_eq!(run(&home, "x = 5; x"), "5\n");
+    exec(&home, None, "left", "x = 6").ok();
+    let (_, copy) = begun(&home, "last", HANGS);
+    let state = process(&home, "left");
+    home.kill(home.worker("default").unwrap());
+    home.kill(home.kernel("default").unwrap());
+    home.tithon(&["shutdown", "--kill-kernels"]).ok();
+    await_end(copy);
+    await_end(state);
 }
 
 #[test]
@@ -440,7 +531,10 @@ class Slow:
         while True: pass
 class Broken:
     def __repr__(self): raise ValueError
-evil, slow, broken, long, _hidden = Evil(), Slow(), Broken(), list(range(10**6)), 1";
+evil, slow, broken, long, _hidden = Evil(), Slow(), Broken(), list(range(10**6)), 1
+class Odd:
+    def __repr__(self): return '\\ud800'
+odd, huge = Odd(), 10**5000";
     exec(&home, None, "odd", code).ok();
     for _ in 0..2 {
         let told: Value =
@@ -451,6 +545,8 @@ evil, slow, broken, long, _hidden = Evil(), Slow(), Broken(), list(range(10**6))
         assert_eq!(shown("slow"), "<its repr takes too long>");
         assert_eq!(shown("broken"), "<its repr failed: ValueError>");
         assert!(shown("long").len() < 200, "{told}");
+        assert_eq!(shown("odd"), "?");
+        assert_eq!(shown("huge"), "<an integer of 16610 bits>");
         assert_eq!(told["variables"].get("_hidden"), None);
         assert_eq!(told["variables"].get("In"), None);
         assert_eq!(told["state"]["exec_id"], "e2");
@@ -470,11 +566,12 @@ evil, slow, broken, long, _hidden = Evil(), Slow(), Broken(), list(range(10**6))
 class Stubborn:
     def __repr__(self):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); time.sleep(1000)
-stubborn = Stubborn()";
+stubborn, behind = Stubborn(), 1";
     exec(&home, Some("same"), "stubborn", stubborn).ok();
-    let refused = home.tithon(&["states", "show", "stubborn"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(refused.stderr.contains("cannot be told"), "{refused:?}");
+    let told = home.tithon(&["states", "show", "stubborn", "--json"]).ok();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["variables"]["x"]["repr"], "[1]", "{told}");
+    assert_eq!(told["left_out"], 2, "{told}");
     assert_eq!(exec(&home, Some("stubborn"), "on", "x").ok(), "[1]\n");
 }
 

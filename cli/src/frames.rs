@@ -147,6 +147,15 @@ pub(crate) struct StateOf {
     pub(crate) name: String,
     /// What it was run in, if not the kernel as it was.
     pub(crate) from: Option<String>,
+    /// Whether there is one, once that is known.
+    pub(crate) kept: Option<bool>,
+}
+
+impl StateOf {
+    /// Whether nothing came of it.
+    pub(crate) fn is_not_kept(&self) -> bool {
+        self.kept == Some(false)
+    }
 }
 
 /// Payload of `kernel`, and whatever else says how it ended.

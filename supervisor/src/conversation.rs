@@ -177,7 +177,7 @@ async fn kill(house: &House, target: Option<SessionId>) -> bool {
 }
 
 /// Ends what a session keeps of a kernel that is gone with its worker; says whether there was anything.
-fn end_checkpoints(dir: &Path) -> bool {
+pub(crate) fn end_checkpoints(dir: &Path) -> bool {
     let kept = CheckpointRecord::read(dir).processes;
     let living = kept
         .iter()

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     Options, SupervisorError,
     claim::Claim,
-    conversation::KILL_LIMIT,
+    conversation::{KILL_LIMIT, end_checkpoints},
     doorstep,
     listen::PublicSocket,
     registry::Registry,
@@ -119,6 +119,11 @@ async fn supervise(home: Home, options: Options, claim: Claim) -> Result<(), Sup
     }
     if shutdown == Shutdown::WithKernels {
         join_all(registry.all().await.iter().map(stop)).await;
+        // Of sessions that have neither worker nor kernel any more.
+        let sessions = std::fs::read_dir(home.sessions()).into_iter().flatten();
+        for session in sessions.flatten() {
+            end_checkpoints(&session.path());
+        }
     }
     claim.withdraw();
     Ok(())

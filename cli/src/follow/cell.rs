@@ -9,7 +9,8 @@ use crate::{
     error::CliError,
     exit::Exit,
     frames::{
-        Done, Event, Execution, InputRequest, Output, Queued, Snapshot, StateEnd, Status, TOKEN,
+        Done, Event, Execution, InputRequest, Output, Queued, Snapshot, StateEnd, StateOf, Status,
+        TOKEN,
     },
     render::words,
 };
@@ -292,14 +293,21 @@ impl Cell {
             }
         }
         let ended = !matches!(execution.status.as_str(), "queued" | "running");
-        Ok(ended.then(|| self.outcome.end(&execution.status)))
+        let lost = execution.state.as_ref().is_some_and(StateOf::is_not_kept);
+        Ok(ended.then(|| match self.outcome.end(&execution.status) {
+            Exit::Success if lost => Exit::Failure,
+            exit => exit,
+        }))
     }
 
     /// Whether a snapshot's execution is this cell; snapshots do not keep tokens.
     fn is_ours(&self, execution: &Execution) -> bool {
         match &self.stage {
             Stage::Unsent => false,
-            Stage::Sent { .. } => execution.code == self.submission.code,
+            Stage::Sent { .. } => {
+                execution.code == self.submission.code
+                    && execution.state.is_some() == self.makes_state()
+            }
             Stage::Accepted { exec_id, .. } => execution.exec_id == *exec_id,
         }
     }

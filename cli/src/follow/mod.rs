@@ -330,6 +330,8 @@ impl<'a> Follow<'a> {
                     }
                 }));
             }
+            // Its copy is not made yet, and it is forgotten with the connection.
+            None if self.cell.makes_state() => return Some(self.detached()),
             // An interrupt reaches whatever runs: until ours does, that is somebody else's cell.
             _ => words::say(
                 "the cell has not started yet; Ctrl-C again detaches and leaves it queued",
@@ -350,6 +352,7 @@ impl<'a> Follow<'a> {
                 "detached; {exec_id} goes on\nhint: {}",
                 self.come_back(exec_id)
             )),
+            None if self.cell.makes_state() => words::say("given up before it had begun"),
             None => words::say("detached before the cell was acknowledged; it may or may not run"),
         }
         Exit::Interrupted

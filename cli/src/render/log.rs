@@ -79,7 +79,12 @@ pub(crate) fn heading(it: &Execution, now: &Zoned, palette: Palette) -> String {
     parts.extend(it.author().map(|who| format!("by {}", printable(who))));
     parts.extend(it.state.as_ref().map(|state| {
         let from = state.from.as_deref().unwrap_or("the kernel as it was");
-        format!("made '{}' of {}", printable(&state.name), printable(from))
+        let name = printable(&state.name);
+        match state.kept {
+            Some(true) => format!("made '{name}' of {}", printable(from)),
+            Some(false) => format!("in {}; nothing was kept", printable(from)),
+            None => format!("makes '{name}' of {}", printable(from)),
+        }
     }));
     parts.join("  ")
 }

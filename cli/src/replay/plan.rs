@@ -5,6 +5,9 @@ use crate::frames::Execution;
 /// Begins `submitted_by` of a cell that repeats an earlier one; that one's id follows.
 const BY: &str = "tithon replay of ";
 
+/// Why what was run in a state is left out.
+const OF_A_STATE: &str = "made a state of its own";
+
 /// Who submits the repetition of a cell, given the session if that is another one.
 pub(crate) fn submitter(exec_id: &str, session: Option<&str>) -> String {
     match session {
@@ -78,6 +81,15 @@ impl<'a> Plan<'a> {
                 _ => plan.cells.push(execution),
             }
         }
+        if wanted.from.is_none()
+            && let (Some(first), Some(last)) = (plan.cells.first(), plan.cells.last())
+        {
+            let place =
+                |it: &Execution| history.iter().position(|other| other.exec_id == it.exec_id);
+            let among = place(first).unwrap_or(0)..=place(last).unwrap_or(0);
+            let in_states = history[among].iter().filter(|it| it.state.is_some());
+            plan.left_out.extend(in_states.map(|it| (*it, OF_A_STATE)));
+        }
         Ok(plan)
     }
 }
@@ -141,7 +153,7 @@ enum Shortcoming {
 fn shortcoming(execution: &Execution) -> Option<Shortcoming> {
     let has_begun = execution.started_at.is_some();
     match execution.status.as_str() {
-        _ if execution.state.is_some() => Some(Shortcoming::Unrun("made a state of its own")),
+        _ if execution.state.is_some() => Some(Shortcoming::Unrun(OF_A_STATE)),
         "done" if execution.fold_state.is_none() => {
             Some(Shortcoming::Unrun("came with the project"))
         }
@@ -242,7 +254,10 @@ mod tests {
             cell("e3", 2),
             with(cell("e4", 1), &in_state),
         ];
-        assert_eq!(planned(&history, Wanted::default()).0, ["e1", "e3"]);
+        let (cells, left_out) = planned(&history, Wanted::default());
+        assert_eq!(cells, ["e1", "e3"]);
+        // Perhaps the kernel was restored to it: that is said.
+        assert_eq!(left_out, ["e2 made a state of its own"]);
         let all = Wanted {
             from: Some("e1"),
             ..Wanted::default()

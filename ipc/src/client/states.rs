@@ -54,8 +54,10 @@ impl StateName {
         if text.chars().count() > NAME_MAX {
             return Err("a state's name must not have more than 100 characters");
         }
-        if text.chars().any(char::is_control) {
-            return Err("a state's name must not have control characters");
+        if text.chars().any(is_unseen) {
+            return Err(
+                "a state's name must not have control characters, or others that are not seen",
+            );
         }
         if ExecId::parse(text).is_some() {
             return Err("a state must not be called like an execution, such as e12");
@@ -67,6 +69,12 @@ impl StateName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a character would move the cursor, or turn what is behind it around.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 impl StateOp {
@@ -126,7 +134,15 @@ mod tests {
         ] {
             assert!(StateName::parse(fine).is_ok(), "{fine}");
         }
-        for bad in ["", " x", "x ", "a\nb", "e12", "x".repeat(101).as_str()] {
+        for bad in [
+            "",
+            " x",
+            "x ",
+            "a\nb",
+            "e12",
+            "a\u{202e}b",
+            "x".repeat(101).as_str(),
+        ] {
             assert!(StateName::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -210,6 +210,8 @@ pub enum Change {
         execution_count: Option<i64>,
         ts: Option<f64>,
     },
+    /// What came of one that was run in a state: its `executions.state`.
+    State { exec: ExecId, state: String },
     /// An execution's fold, as of the transaction's `folds_at`.
     Fold {
         exec: ExecId,

@@ -147,6 +147,10 @@ impl Writer {
                 )?
                 .execute(params![exec.to_string(), status.name(), execution_count, ts])
                 .map(drop),
+            Change::State { exec, state } => open
+                .prepare_cached("UPDATE executions SET state = ?2 WHERE exec_id = ?1")?
+                .execute(params![exec.to_string(), state])
+                .map(drop),
             Change::Fold { exec, outputs, state } => {
                 self.logical_bytes -= stored_outputs_len(open, *exec)?;
                 self.count(outputs.len());

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
 use tokio::{
@@ -172,39 +172,69 @@ impl Copy {
     }
 }
 
-/// The variables of a frozen kernel, as `{name: {"type", "repr"}}`, and how many more there are.
-#[derive(Debug, Deserialize)]
+/// The variables of a frozen kernel.
+#[derive(Debug, Default)]
 pub struct Variables {
-    /// Those that are shown.
-    pub variables: serde_json::Value,
+    /// Those that are shown: `{name: {"type", "repr"}}`.
+    pub variables: serde_json::Map<String, serde_json::Value>,
     /// How many are not.
     pub left_out: u64,
 }
 
-/// Asks a copy of a checkpoint, thrown away afterwards, what its variables are.
+/// A line of what a copy says of its variables.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Of {
+        of: u64,
+    },
+    Variable {
+        name: String,
+        #[serde(flatten)]
+        described: serde_json::Map<String, serde_json::Value>,
+    },
+}
+
+/// Asks a copy of a checkpoint, thrown away afterwards, what its variables are. What it does not come to say
+/// within some seconds is left out.
 ///
 /// # Errors
-/// Those of [`wake`], and when a value does not come to say what it is.
+/// Those of [`wake`].
 pub async fn variables(
     socket: &Path,
     checkpoint: &ProcessIdentity,
     most: u32,
 ) -> io::Result<Variables> {
     let (process, connection) = fork(socket, checkpoint, &Order::Show { most }).await?;
-    let mut answer = Vec::new();
-    let mut connection = connection.take(VARIABLES_MAX);
-    let told = timeout(SHOW_PATIENCE, connection.read_to_end(&mut answer)).await;
-    process.signal(Signal::KILL).ok();
-    match told {
-        Ok(told) => {
-            told?;
-            serde_json::from_slice(&answer).map_err(|_| io::Error::other("the copy ended over it"))
+    let mut lines = connection.take(VARIABLES_MAX).lines();
+    let mut found = Variables::default();
+    let told = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            match serde_json::from_str(&line) {
+                Ok(Told::Of { of }) => found.left_out = of,
+                Ok(Told::Variable { name, described }) => {
+                    found.left_out = found.left_out.saturating_sub(1);
+                    found.variables.insert(name, described.into());
+                }
+                Err(err) => tracing::debug!("a copy's variable cannot be understood: {err}"),
+            }
         }
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "a variable's repr does not come to an end",
-        )),
+    };
+    timeout(SHOW_PATIENCE, told).await.ok();
+    // It leads the group of what it has started.
+    if let Some(group) = Pid::from_raw(process.identity().pid) {
+        kill_process_group(group, Signal::KILL).ok();
     }
+    process.signal(Signal::KILL).ok();
+    Ok(found)
+}
+
+/// Proves that a checkpoint forks.
+///
+/// # Errors
+/// When it does not listen, is another process than it was, or does not fork in time.
+pub async fn prove(socket: &Path, checkpoint: &ProcessIdentity) -> io::Result<()> {
+    variables(socket, checkpoint, 0).await.map(drop)
 }
 
 /// Asks a checkpoint to fork; the connection over which it was asked goes on.

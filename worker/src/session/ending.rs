@@ -132,6 +132,7 @@ impl Session {
     /// Ends the kernel's process and all it started; what follows is done once its last words are read.
     pub(super) async fn end_kernel(&mut self, end: End) {
         if matches!(end, End::Wanted(_)) {
+            self.give_up_runs("its session was ended");
             self.end_copies().await;
         }
         if matches!(end, End::Replaced(..) | End::Wanted(_)) {

@@ -13,6 +13,8 @@ use tithon_ipc::{
     process::ProcessHandle,
 };
 
+use tokio::time::timeout;
+
 use super::{
     NOBODY, Session,
     ending::End,
@@ -35,6 +37,8 @@ use crate::{
 
 /// How long a copy may take until it answers; it has nothing to import.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a checkpoint may take to prove that it can fork; page tables of a hundred gigabytes need a second.
+const PROOF_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a kernel is restored to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +94,17 @@ impl Session {
                     .checkpoints
                     .get(exec)
                     .ok_or_else(|| format!("there is no checkpoint after {name}\nhint: {list}")),
-                None => self.checkpoints.named(name).ok_or_else(|| {
-                    format!(
-                        "there is no state '{name}'\nhint: `tithon states ls` lists those there are"
-                    )
-                }),
+                None => self
+                    .checkpoints
+                    .named(name)
+                    .ok_or_else(|| match self.copies.makes(name) {
+                        Some(exec) => format!(
+                            "the state '{name}' is still being made, by {exec}\nhint: `tithon wait {exec}`"
+                        ),
+                        None => format!(
+                            "there is no state '{name}'\nhint: `tithon states ls` lists those there are"
+                        ),
+                    }),
             },
         }?;
         let exec = ExecId(found.exec);
@@ -111,15 +121,15 @@ impl Session {
     }
 
     async fn check_checkpoint(&self, exec: ExecId) -> Result<(), String> {
+        let Some(known) = self.checkpoints.get(exec) else {
+            return Err(format!("{} has been given up", self.called(exec)));
+        };
         let socket = self.checkpoint_socket(exec);
-        let expected = self.checkpoints.get(exec).map(|known| &known.process);
-        match checkpoint::find(&socket, Duration::ZERO).await {
-            Ok(found) if Some(&found) == expected => Ok(()),
-            Ok(_) => Err(format!(
-                "another process is where {} was",
-                self.called(exec)
-            )),
-            Err(err) => Err(format!("{} does not answer: {err}", self.called(exec))),
+        let proof = checkpoint::prove(&socket, &known.process);
+        match timeout(PROOF_PATIENCE, proof).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(err)) => Err(format!("{} does not answer: {err}", self.called(exec))),
+            Err(_) => Err(format!("{} does not answer", self.called(exec))),
         }
     }
 

@@ -143,7 +143,8 @@ class Checkpointer:
 
     def _fork(self, content):
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if hasattr(stream, "flush"):
+                stream.flush()
         if not self._surroundings.needs_fresh_thread():
             return self._fork_here(content)
         # In the copy this thread is the main one, and the function that it runs never returns.

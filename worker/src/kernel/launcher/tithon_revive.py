@@ -34,8 +34,7 @@ class Infrastructure:
         # Inherited objects whose finalizers must never run here: they would wait for threads that are not there.
         self._kept = []
         self._closed = set()
-        self._heeds_once = False
-        self._heeded = set()  # requests to run code, by their msg_id
+        self._plain = None  # the handler of requests to run code, where a copy's took its place
         self._keeps_history = None  # whether the kernel that this was a copy of wrote down what it ran
 
     def owns(self, fd, kind, at_start):
@@ -97,8 +96,7 @@ class Infrastructure:
         kernel.shell.display_pub.pub_socket = app.iopub_socket
         self._revive_debugger(kernel)
         self._revive_history(kernel.shell, writes=not order.get("expendable"))
-        if order.get("expendable"):
-            self._heed_once(kernel)
+        self._heed_once(kernel, order.get("expendable"))
         app.greet()
         kernel.start()
 
@@ -186,21 +184,21 @@ class Infrastructure:
         debugger.debugpy_client = type(client)(debugger.log, kernel.debugpy_stream, debugger._handle_event)
         debugger.shell_socket = kernel.debug_shell_socket
 
-    def _heed_once(self, kernel):
+    def _heed_once(self, kernel, is_copy):
         """Run what is asked for again once only: a worker that died may have asked, or not, and the next asks again."""
-        # A state that was made by a copy has heard of this one's requests before.
-        self._heeded.clear()
-        if self._heeds_once:
+        if self._plain is None:
+            self._plain = kernel.shell_handlers["execute_request"]
+        kernel.shell_handlers["execute_request"] = self._plain
+        if not is_copy:
             return
-        self._heeds_once = True
-        plain = kernel.shell_handlers["execute_request"]
+        heeded = set()
 
         def execute_request(stream, ident, parent):
             msg_id = parent["header"]["msg_id"]
-            if msg_id in self._heeded:
+            if msg_id in heeded:
                 return None
-            self._heeded.add(msg_id)
-            return plain(stream, ident, parent)
+            heeded.add(msg_id)
+            return self._plain(stream, ident, parent)
 
         kernel.shell_handlers["execute_request"] = execute_request
 

@@ -68,6 +68,8 @@ class Surroundings:
         debugger = getattr(kernel, "debugger", None)
         if debugger is not None and getattr(debugger, "is_started", False):
             return "the debugger is attached"
+        if getattr(kernel.shell, "exit_now", False):
+            return "the code has told the kernel to exit"
         return self.obstacle_in_process()
 
     def obstacle_in_process(self):

@@ -7,12 +7,15 @@ import json
 import os
 import reprlib
 import signal
+import socket
 import sys
 import time
 
 # How long a value may take, in seconds, and all of them; what does not heed that is ended by who asked.
 _PATIENCE = 1.0
 _PATIENCE_FOR_ALL = 4.0
+# Bits of an integer that is shown in digits.
+_BITS_MAX = 10_000
 # Characters of a value's repr.
 _REPR_MAX = 400
 
@@ -35,13 +38,17 @@ def show(connection, shell, most):
         for name, value in shell.user_ns.items()
         if isinstance(name, str) and not name.startswith("_") and (name not in hidden or hidden[name] is not value)
     ]
-    told = {}
+    _say(connection, {"of": len(mine)})
     enough = time.monotonic() + _PATIENCE_FOR_ALL
     for name in mine[:most]:
         if time.monotonic() > enough:
             break
-        told[name] = _described(shell.user_ns[name])
-    _say(connection, {"variables": told, "left_out": len(mine) - len(told)})
+        # One by one: what is told is told, whatever the next does.
+        _say(connection, {"name": _sayable(name), **_described(shell.user_ns[name])})
+    # The rest is up to who asked: this process, and what it started, is ended by its group's number.
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(None)
+    connection.recv(1)
     os._exit(0)
 
 
@@ -55,11 +62,18 @@ def _described(value):
         shown = f"<its repr failed: {type(error).__name__}>"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return {"type": type(value).__name__, "repr": shown}
+    return {"type": _sayable(type(value).__name__), "repr": _sayable(shown)}
+
+
+def _sayable(text):
+    """A lone surrogate is no text that could be said in JSON."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def _shortly(value):
     """Containers by their first items: the repr of a long one takes its time."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > _BITS_MAX:
+        return f"<an integer of {value.bit_length()} bits>"
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother, short.maxlong = 4, _REPR_MAX, _REPR_MAX, _REPR_MAX
     short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = short.maxdeque = short.maxarray = 20

@@ -169,7 +169,10 @@ impl Session {
             Some(_) => WEIGH_INTERVAL,
             None => WEIGH_INTERVAL_IDLE,
         };
-        self.checkpoints.weigh_due = Some(Instant::now() + interval);
+        // Unless something has come meanwhile that is to be weighed at once.
+        self.checkpoints
+            .weigh_due
+            .get_or_insert(Instant::now() + interval);
     }
 }
 

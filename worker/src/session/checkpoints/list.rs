@@ -47,6 +47,9 @@ pub(in crate::session) struct StateOf {
     pub(in crate::session) from: Option<String>,
     /// The last execution of the kernel that is in it; 0 if there was none.
     pub(in crate::session) base: u64,
+    /// Its widgets as a snapshot, if what made it has done anything to some: no row of the journal tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::session) widgets: Option<String>,
 }
 
 /// What is journaled of them.
@@ -132,6 +135,10 @@ impl Checkpoints {
             loaded,
             known.map(|known| (known.seq, &mut known.widgets)).collect(),
         );
+        for known in &mut kept.list {
+            let own = known.state.as_ref().and_then(|state| state.widgets.clone());
+            known.widgets = own.or(known.widgets.take());
+        }
         let percent = settings.checkpoint_memory.clamp(0.0, 90.0);
         Self {
             wanted: kept.owed(),
@@ -193,9 +200,14 @@ impl Checkpoints {
     pub(in crate::session) fn add(&mut self, known: Checkpoint) {
         let list = &mut self.kept.list;
         list.retain(|other| other.exec != known.exec);
-        self.together_grows |= known.state.is_some();
         list.push(known);
         list.sort_by_key(|known| known.exec);
+        self.weigh_due = Some(Instant::now());
+    }
+
+    /// A state has got memory of its own, by what made it or by the end of what shared it.
+    pub(in crate::session) fn state_has_grown(&mut self) {
+        self.together_grows = true;
         self.weigh_due = Some(Instant::now());
     }
 
@@ -363,6 +375,7 @@ mod tests {
             name: "tuned".to_owned(),
             from: None,
             base: 2,
+            widgets: None,
         });
         known.kept.line = vec![1, 2, 4, 5];
         assert_eq!(known.lost_since(ExecId(3)), [4, 5]);

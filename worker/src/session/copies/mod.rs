@@ -2,9 +2,9 @@
 //! run in a state, on one that is frozen afterwards and is another state then.
 //!
 //! A copy is forked from a checkpoint or state, or from the live kernel between two cells. It has a task of
-//! its own (`task`), which talks to it and to who asked (`out`). Nothing of it outlives the task: a guard
-//! (`launcher/tithon_copy.py`) sees to that. Of what was tried nothing gets into the journal; what is run in
-//! a state is an execution like any other there, only that the kernel knows nothing of it (`runs`).
+//! its own (`task`), which talks to it and to who asked (`out`). Of what is tried nothing gets into the journal,
+//! and nothing outlives the task: a guard (`launcher/tithon_copy.py`) sees to that. What is run in a state is an
+//! execution like any other, only that the kernel knows nothing of it (`runs`), and outlives the worker.
 
 mod body;
 mod branch;
@@ -265,8 +265,8 @@ impl Session {
                 "{COPIES_MAX} copies of the kernel run already, which is as many as there may be"
             ));
         }
-        if let Purpose::Run(_) = purpose {
-            self.check_room_for_states()?;
+        if let Purpose::Run(run) = &purpose {
+            self.check_room_for_states(run)?;
         }
         let source = match purpose.from() {
             Some(from) => {
@@ -334,7 +334,12 @@ impl Session {
 
     pub(super) fn copy_event(&mut self, event: CopyEvent) {
         match event {
-            CopyEvent::Ended { number } => drop(self.copies.running.remove(&number)),
+            CopyEvent::Ended { number } => {
+                let ended = self.copies.running.remove(&number);
+                if ended.is_some_and(|ended| ended.client.is_none()) {
+                    self.checkpoints.state_has_grown();
+                }
+            }
             CopyEvent::Said {
                 number,
                 records,

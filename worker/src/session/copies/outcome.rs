@@ -13,7 +13,7 @@ use crate::{
     kernel::checkpoint,
     session::{
         Session,
-        checkpoints::Checkpoint,
+        checkpoints::{Checkpoint, StateOf},
         reply::ExecuteReply,
         store::{Effect, LiveFold},
     },
@@ -36,9 +36,11 @@ impl Session {
             (Some(run), Ok(done)) => self.end_run(run, done),
             (Some(run), Err(Stop::Left)) => {
                 let why = run.given_up.unwrap_or("nobody waits for it any more");
-                self.fail_run(run.exec, why);
+                self.fail_run(run.exec, Some(&run.state), why);
             }
-            (Some(run), Err(Stop::Failed(why))) => self.fail_run(run.exec, &why),
+            (Some(run), Err(Stop::Failed(why))) => {
+                self.fail_run(run.exec, Some(&run.state), &why);
+            }
             (None, Err(Stop::Failed(why))) => self.beginning_failed(number, &why),
             (None, _) => self.beginning_failed(number, "the kernel was given up"),
         }
@@ -65,8 +67,7 @@ impl Session {
                 execution_count: done.execution_count,
             },
         });
-        let name = run.state.name.clone();
-        let exec = run.exec;
+        let (exec, name, from) = (run.exec, run.state.name.clone(), run.state.from.clone());
         let kept = match done.kept {
             Some(Ok(process)) => Some(self.keep_state(run, process)),
             Some(Err(why)) => Some(Err(why)),
@@ -82,10 +83,10 @@ impl Session {
             );
             state["reason"] = why.into();
         }
-        self.journal_end(exec, &reply, &state);
+        self.journal_end(exec, &reply, &state, from.as_deref());
     }
 
-    fn keep_state(&mut self, run: Run, process: ProcessIdentity) -> Result<(), String> {
+    fn keep_state(&mut self, mut run: Run, process: ProcessIdentity) -> Result<(), String> {
         if let Some(why) = run.given_up {
             checkpoint::end(&process, &self.checkpoint_socket(run.exec));
             return Err(why.to_owned());
@@ -97,20 +98,21 @@ impl Session {
         if let Some(before) = before.map(|known| ExecId(known.exec)) {
             self.give_up(before);
         }
+        run.state.widgets = run.own_widgets();
         self.checkpoints.add(Checkpoint {
             exec: run.exec.0,
             seq: run.through,
             made: now(),
             process,
+            widgets: run.state.widgets.clone().or(run.widgets),
             state: Some(run.state),
-            widgets: run.widgets,
             memory: 0,
         });
         Ok(())
     }
 
     /// Ends a run of which nothing came.
-    pub(super) fn fail_run(&mut self, exec: ExecId, why: &str) {
+    pub(super) fn fail_run(&mut self, exec: ExecId, of: Option<&StateOf>, why: &str) {
         self.row(
             Some(exec),
             "error",
@@ -122,11 +124,24 @@ impl Session {
             }),
         );
         let reply = ExecuteReply::guess(true, None);
-        self.journal_end(exec, &reply, &json!({"kept": false}));
+        let name = of.map_or_else(|| exec.to_string(), |of| of.name.clone());
+        let state = json!({"name": name, "kept": false, "reason": why});
+        self.journal_end(exec, &reply, &state, of.and_then(|of| of.from.as_deref()));
     }
 
-    fn journal_end(&mut self, exec: ExecId, reply: &ExecuteReply, state: &Value) {
+    fn journal_end(
+        &mut self,
+        exec: ExecId,
+        reply: &ExecuteReply,
+        state: &Value,
+        from: Option<&str>,
+    ) {
         let ts = now();
+        let stored = json!({"name": state["name"], "from": from, "kept": state["kept"]});
+        self.change(Change::State {
+            exec,
+            state: stored.to_string(),
+        });
         self.journal_runs();
         self.store_checkpoints();
         self.store_folds();

@@ -5,12 +5,15 @@
 //! on whoever leaves or dies. The copy writes a spool, of which the journal knows in the same transaction how
 //! far it was read.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Frame, StateRun},
     ids::{ExecId, Seq, sha256_hex},
     json,
+    jupyter::Message,
     process::ProcessIdentity,
 };
 use tokio::{
@@ -35,6 +38,7 @@ use crate::{
         reply::ExecuteReply,
         store::Effect,
     },
+    widgets::WidgetMirror,
 };
 
 /// Code that is run in a state; what is journaled of it is what another worker needs to go on.
@@ -50,6 +54,12 @@ pub(super) struct Run {
     /// The widgets there.
     #[serde(skip)]
     pub(super) widgets: Option<String>,
+    /// What it has made of them, if it did anything to some.
+    #[serde(skip)]
+    mirror: Option<WidgetMirror>,
+    /// Displays that it has shown something by.
+    #[serde(skip)]
+    pub(super) displays: HashSet<String>,
     /// When it began, in unix seconds.
     pub(super) began: f64,
     pub(super) reply: Option<ExecuteReply>,
@@ -83,7 +93,34 @@ struct Stored<'a> {
     from: Option<&'a str>,
 }
 
+impl Run {
+    /// Takes note of what is done to widgets. Clients are not told before the state is a kernel's: nobody
+    /// could answer.
+    pub(super) fn note_comm(&mut self, msg_type: &str, message: &Message) {
+        let Some(content) = message.content_text() else {
+            return;
+        };
+        let mirror = self.mirror.get_or_insert_with(|| {
+            let base = self.widgets.as_deref();
+            base.and_then(|base| WidgetMirror::restore(base).ok())
+                .unwrap_or_default()
+        });
+        let _ = mirror.accepts_and_apply(msg_type, content, &message.buffers);
+    }
+
+    /// The widgets that it leaves, if they are others than it found.
+    pub(super) fn own_widgets(&self) -> Option<String> {
+        self.mirror.as_ref().map(WidgetMirror::snapshot_json)
+    }
+}
+
 impl Copies {
+    /// The execution that is to make the state of that name.
+    pub(in crate::session) fn makes(&self, name: &str) -> Option<ExecId> {
+        let mut runs = self.runs.iter();
+        runs.find(|run| run.state.name == name).map(|run| run.exec)
+    }
+
     /// What an earlier worker began to run, as the journal has it.
     pub(in crate::session) fn load(loaded: &Loaded) -> Self {
         let stored = loaded.meta.get(RUNS);
@@ -220,6 +257,7 @@ impl Session {
                 .map_or_else(|| id.clone(), |name| name.as_str().to_owned()),
             from: run.from,
             base,
+            widgets: None,
         };
         let stored = Stored {
             name: &state.name,
@@ -261,6 +299,8 @@ impl Session {
             state,
             through,
             widgets,
+            mirror: None,
+            displays: HashSet::new(),
             began,
             reply: None,
             process,
@@ -318,11 +358,13 @@ impl Session {
     /// The copies are gone.
     pub(super) fn lose_runs(&mut self, why: &str) {
         for run in std::mem::take(&mut self.copies.runs) {
-            self.fail_run(run.exec, run.given_up.unwrap_or(why));
+            let why = run.given_up.unwrap_or(why);
+            self.fail_run(run.exec, Some(&run.state), why);
         }
     }
 
-    /// Leaves the runs to the worker that follows.
+    /// Leaves the runs to the worker that follows. Nothing may be journaled of them, nor of checkpoints,
+    /// from here on.
     pub(in crate::session) fn leave_runs(&mut self) {
         for run in std::mem::take(&mut self.copies.runs) {
             if let Some(running) = self.copies.running.remove(&run.number) {
@@ -337,7 +379,7 @@ impl Session {
         match runs.find(|run| run.exec == execution.exec) {
             Some(run) => run.code = Some(execution.code.clone()),
             // It was begun in the same transaction: somebody has written to the journal.
-            None => self.fail_run(execution.exec, "nothing is known of its copy"),
+            None => self.fail_run(execution.exec, None, "nothing is known of its copy"),
         }
     }
 

@@ -36,7 +36,7 @@ impl Session {
             Record::Stream(stream) => drop(self.push(stream_row(exec, &stream))),
             Record::Iopub(frames) | Record::IopubFor(_, frames) => {
                 if let Ok(message) = Message::from_frames(frames) {
-                    self.run_published(exec, message);
+                    self.run_published(number, exec, message);
                 }
             }
             Record::Reply(frames) => {
@@ -61,7 +61,37 @@ impl Session {
         }
     }
 
-    fn run_published(&mut self, exec: ExecId, message: Message) {
+    /// What a cell, or another run, shows by a display of the same name stays as it is: the first that this
+    /// one says of it is shown here, and further words change that.
+    fn run_displayed(
+        &mut self,
+        number: u64,
+        exec: ExecId,
+        display: Option<String>,
+        msg_type: String,
+    ) -> String {
+        let Some(display) = display else {
+            return msg_type;
+        };
+        let owner = self.displays.get(&display).copied();
+        if owner.is_none() {
+            self.change(Change::Display {
+                display_id: display.clone(),
+                exec,
+            });
+            self.displays.insert(display.clone(), exec);
+        }
+        let Some(run) = self.copies.run_mut(number) else {
+            return msg_type;
+        };
+        let is_first = run.displays.insert(display);
+        match owner {
+            Some(owner) if owner != exec && is_first => "display_data".to_owned(),
+            _ => msg_type,
+        }
+    }
+
+    fn run_published(&mut self, number: u64, exec: ExecId, message: Message) {
         let Ok(msg_type) = message
             .header_view()
             .map(|header| header.msg_type.into_owned())
@@ -72,25 +102,15 @@ impl Session {
             "stream" | "execute_result" | "error" | "clear_output" => msg_type,
             "display_data" | "update_display_data" => {
                 let display = display_id(&message);
-                let owner = display
-                    .as_ref()
-                    .and_then(|display| self.displays.get(display))
-                    .copied();
-                match (display, owner) {
-                    (Some(display_id), None) => {
-                        self.change(Change::Display {
-                            display_id: display_id.clone(),
-                            exec,
-                        });
-                        self.displays.insert(display_id, exec);
-                        msg_type
-                    }
-                    // What a cell of the kernel shows stays as it is: this is shown here.
-                    (Some(_), Some(owner)) if owner != exec => "display_data".to_owned(),
-                    _ => msg_type,
-                }
+                self.run_displayed(number, exec, display, msg_type)
             }
-            // Whether the kernel is busy is not this one's to say; nobody could answer its widgets.
+            "comm_open" | "comm_msg" | "comm_close" => {
+                if let Some(run) = self.copies.run_mut(number) {
+                    run.note_comm(&msg_type, &message);
+                }
+                return;
+            }
+            // Whether the kernel is busy is not this one's to say.
             _ => return,
         };
         self.event(Some(exec), None, &msg_type, message);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tithon_ipc::{
-    client::{Frame, StateOp},
+    client::{Frame, StateOp, StateRun},
     ids::ExecId,
 };
 
@@ -78,7 +78,7 @@ impl Session {
             let text = match told {
                 Ok(told) => Frame::State {
                     state: &described(&known),
-                    variables: &told.variables,
+                    variables: &told.variables.into(),
                     left_out: told.left_out,
                 }
                 .to_text(),
@@ -98,24 +98,31 @@ impl Session {
             Run(u64),
         }
         let find = |name: &String| {
-            let state = self.checkpoints.named(name).map(|known| ExecId(known.exec));
-            let is_meant = |run: &&Run| run.state.name == *name || run.exec.to_string() == *name;
-            let run = || self.copies.runs.iter().find(is_meant).map(|run| run.number);
-            state
-                .map(Found::State)
-                .or_else(|| run().map(Found::Run))
-                .ok_or_else(|| {
-                    format!(
-                        "there is no state '{name}', and nothing was given up\nhint: `tithon states ls` lists those there are"
-                    )
-                })
+            let exec = ExecId::parse(name);
+            let is_state = |known: &&Checkpoint| {
+                let state = known.state.as_ref();
+                exec == Some(ExecId(known.exec)) || state.is_some_and(|state| state.name == *name)
+            };
+            let states = self.checkpoints.states().filter(is_state);
+            let is_run = |run: &&Run| exec == Some(run.exec) || run.state.name == *name;
+            let runs = self.copies.runs.iter().filter(is_run);
+            let states = states.map(|known| Found::State(ExecId(known.exec)));
+            let found: Vec<_> = states
+                .chain(runs.map(|run| Found::Run(run.number)))
+                .collect();
+            if found.is_empty() {
+                return Err(format!(
+                    "there is no state '{name}', and nothing was given up\nhint: `tithon states ls` lists those there are"
+                ));
+            }
+            Ok(found)
         };
         let found: Result<Vec<_>, String> = names.iter().map(find).collect();
         let found = match found {
             Ok(found) => found,
             Err(message) => return self.frame(client, &Frame::Error { message: &message }),
         };
-        for found in found {
+        for found in found.into_iter().flatten() {
             match found {
                 Found::State(exec) => drop(self.give_up(exec)),
                 Found::Run(number) => {
@@ -136,13 +143,17 @@ impl Session {
     }
 
     /// Whether one more state may be made, and its run be written down.
-    pub(super) fn check_room_for_states(&self) -> Result<(), String> {
+    pub(super) fn check_room_for_states(&self, run: &StateRun) -> Result<(), String> {
         if let Some(reason) = &self.stalled {
             return Err(format!(
                 "nothing was run: the journal cannot be written ({reason})"
             ));
         }
         let some = "`tithon states rm` gives some up";
+        let replaced = run.name.as_ref();
+        if replaced.is_some_and(|name| self.checkpoints.named(name.as_str()).is_some()) {
+            return Ok(());
+        }
         let made = self.copies.beginning.len() + self.copies.runs.len();
         if self.checkpoints.states().count() + made >= STATES_MAX {
             return Err(format!(
@@ -174,6 +185,7 @@ fn described(known: &Checkpoint) -> Value {
         "from": from,
         "ts": known.made,
         "pid": known.process.pid,
-        "private_bytes": known.memory,
+        // Not weighed yet: none has less than a page.
+        "private_bytes": (known.memory > 0).then_some(known.memory),
     })
 }

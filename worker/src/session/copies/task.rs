@@ -40,6 +40,12 @@ use crate::{
 /// How long a copy may take until it can be asked something; it has nothing to import. What a library's
 /// threads left locked would keep it for ever.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a kernel that says what code it runs may heed no interrupt: it is not in it yet.
+const EARLY: Duration = Duration::from_millis(500);
+/// How often an interrupt of that time is tried again.
+const EARLY_TRIES: u8 = 5;
+/// Between two tries.
+const EARLY_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of spool read at once.
 const READ_MAX: usize = 256 << 10;
 /// The request.
@@ -204,6 +210,8 @@ impl Task {
             idle: false,
             // It is the first thing that it says.
             greeted: position != SpoolPosition::default(),
+            begun: None,
+            early: None,
             position,
         };
         Ok((run, connection))
@@ -223,6 +231,10 @@ pub(super) struct AtWork {
     greeted: bool,
     /// How far its spool was read.
     position: SpoolPosition,
+    /// When the code began, or was found to have.
+    begun: Option<Instant>,
+    /// An interrupt that came before: when to try it, and how many times more.
+    early: Option<(Instant, u8)>,
 }
 
 /// What happens next.
@@ -232,6 +244,7 @@ enum Wake {
     Wish(Option<Wish>),
     Ended(Option<ExitStatus>),
     Due,
+    Early,
     Zmq,
 }
 
@@ -262,7 +275,13 @@ impl AtWork {
                     return self.done(reply, task).await;
                 }
             }
+            if self.idle {
+                // Without a word: an interrupt has met it before the code.
+                due.get_or_insert_with(|| Instant::now() + task.idle_barrier);
+            }
             let at = due.unwrap_or_else(Instant::now);
+            let early = self.early.map_or_else(Instant::now, |(when, _)| when);
+            let is_early = self.begun.is_some() && self.reply.is_none() && self.early.is_some();
             let incoming = self.channels.as_mut().map(|(_, incoming)| incoming);
             let wake = tokio::select! {
                 biased;
@@ -275,16 +294,27 @@ impl AtWork {
                     Wake::Spool
                 }
                 () = sleep_until(at), if due.is_some() => Wake::Due,
+                () = sleep_until(early), if is_early => Wake::Early,
                 _ = next(incoming) => Wake::Zmq,
             };
             match wake {
                 // What the spool does not have is nothing to us.
                 Wake::More | Wake::Spool | Wake::Zmq => {}
+                Wake::Early => {
+                    self.body.interrupt();
+                    let left = self.early.map_or(0, |(_, left)| left);
+                    self.early = left
+                        .checked_sub(1)
+                        .map(|left| (Instant::now() + EARLY_PAUSE, left));
+                }
                 Wake::Wish(None) => return Err(Stop::Left),
                 Wake::Wish(Some(wish)) => self.grant(wish, task).await?,
                 Wake::Due => {
                     if let Some(reply) = self.reply.take() {
                         return self.done(reply, task).await;
+                    }
+                    if self.idle {
+                        return Self::interrupted(task).await;
                     }
                     let limit = READY_PATIENCE.as_secs();
                     return Err(Stop::Failed(format!(
@@ -332,6 +362,23 @@ impl AtWork {
         })
     }
 
+    /// The kernel is done with the code, and has not run it.
+    async fn interrupted(task: &Task) -> Result<Done, Stop> {
+        let words = "interrupted before the code had begun";
+        let content = json!({
+            "tithon_scope": "cell",
+            "ename": "KeyboardInterrupt",
+            "evalue": words,
+            "traceback": [format!("KeyboardInterrupt: {words}")],
+        });
+        task.out.died(content).await?;
+        Ok(Done {
+            status: "error".to_owned(),
+            execution_count: None,
+            kept: None,
+        })
+    }
+
     /// It ended before the code did: what it said last, and what ended it.
     async fn died(
         &mut self,
@@ -356,7 +403,7 @@ impl AtWork {
             "KernelDied: the copy of the kernel exited during execution: {cause}."
         )];
         traceback.extend_from_slice(evidence.stack());
-        traceback.push("The session and its kernel are as they were.".to_owned());
+        traceback.push("The session is as it was.".to_owned());
         let content = json!({
             "tithon_scope": "cell",
             "ename": "KernelDied",
@@ -373,7 +420,12 @@ impl AtWork {
 
     async fn grant(&mut self, wish: Wish, task: &Task) -> Result<(), Stop> {
         let ok = match &wish {
-            Wish::Interrupt => self.greeted && self.body.interrupt(),
+            // What comes before the code does would be heeded by nobody.
+            Wish::Interrupt if self.begun.is_none_or(|at| at.elapsed() < EARLY) => {
+                self.early.get_or_insert((Instant::now(), EARLY_TRIES));
+                true
+            }
+            Wish::Interrupt => self.body.interrupt(),
             Wish::Input(value) => match (self.prompt.take(), &self.channels) {
                 (Some(header), Some((channels, _))) => {
                     let content =
@@ -417,8 +469,12 @@ impl AtWork {
         match record {
             Record::Hello(_) => self.greeted = true,
             Record::Iopub(frames) => {
-                self.idle |= answers_request(frames)
-                    .is_some_and(|message| says_idle(&message).unwrap_or(false));
+                if let Some(message) = answers_request(frames) {
+                    if is_of_type(&message, "execute_input") {
+                        self.begun.get_or_insert_with(Instant::now);
+                    }
+                    self.idle |= says_idle(&message);
+                }
             }
             Record::Reply(frames) => {
                 if let Some(message) = answers_request(frames) {
@@ -442,9 +498,17 @@ pub(super) fn answers_request(frames: &[Bytes]) -> Option<Message> {
     (ParentView::of(&message.parent_header).msg_id == REQUEST).then_some(message)
 }
 
-fn says_idle(message: &Message) -> Option<bool> {
-    let is_status = message.header_view().ok()?.msg_type == "status";
-    Some(is_status && message.content_text()?.contains("\"idle\""))
+fn says_idle(message: &Message) -> bool {
+    is_of_type(message, "status")
+        && message
+            .content_text()
+            .is_some_and(|content| content.contains("\"idle\""))
+}
+
+fn is_of_type(message: &Message, msg_type: &str) -> bool {
+    message
+        .header_view()
+        .is_ok_and(|header| header.msg_type == msg_type)
 }
 
 async fn next<T>(incoming: Option<&mut mpsc::UnboundedReceiver<T>>) -> Option<T> {
