@@ -78,6 +78,9 @@ fn states_are_made_of_states_and_never_change() {
     let told = home.tithon(&["states", "exec", "--from", "b", "-c", "x"]);
     assert!(told.stderr.contains("kept as 'e8'"), "{told:?}");
     assert_eq!(names(&home), ["base", "b", "a", "c", "e8"]);
+    // Weighed already or not: what is kept does not run.
+    let table = home.tithon(&["states", "ls"]).ok();
+    assert!(!table.contains("running"), "{table}");
     gone(&home);
 
     // The kernel knows nothing of it, and the history has all of it.

@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) exec_id: String,
     pub(super) from: Option<String>,
     pub(super) ts: f64,
-    /// `None` for one that is being made.
+    /// `None` for one that is not weighed yet, or is being made.
     pub(super) private_bytes: Option<u64>,
 }
 
@@ -66,7 +66,12 @@ pub(crate) async fn run(args: &LsArgs, link: &Link) -> Result<Exit, CliError> {
 
 fn show(reply: &Reply) -> Result<(), CliError> {
     let now = jiff::Timestamp::now().as_duration().as_secs_f64();
-    let all = reply.states.iter().chain(&reply.running);
+    let made = reply.states.iter().map(|state| {
+        let memory = state.private_bytes.map(units::bytes);
+        (state, memory.unwrap_or_else(|| "-".to_owned()))
+    });
+    let running = reply.running.iter();
+    let all = made.chain(running.map(|state| (state, "running".to_owned())));
     if all.clone().next().is_none() {
         words::say(
             "no states; `tithon states exec --as NAME -c CODE` runs code on a copy of the kernel, which stays",
@@ -76,15 +81,13 @@ fn show(reply: &Reply) -> Result<(), CliError> {
     print(&table::of_text(
         ["STATE", "FROM", "MADE BY", "AGE", "MEMORY"],
         [Left, Left, Left, Right, Right],
-        all.map(|state| {
+        all.map(|(state, memory)| {
             [
                 log::printable(&state.name),
                 log::printable(state.from.as_deref().unwrap_or("-")),
                 state.exec_id.clone(),
                 units::span(now - state.ts),
-                state
-                    .private_bytes
-                    .map_or_else(|| "running".to_owned(), units::bytes),
+                memory,
             ]
         }),
     ))?;
