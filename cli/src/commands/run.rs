@@ -134,9 +134,21 @@ fn code(args: &RunArgs) -> Result<String, CliError> {
              hint: set them first: tithon run -c 'import sys; sys.argv = [\"file.py\", \"{first}\"]'"
         )));
     }
-    match (&args.code, &args.file) {
-        (Some(code), _) => Ok(code.clone()),
-        (None, Some(file)) if file == Path::new("-") && args.stdin => Err(CliError::Usage(
+    given(args.code.as_deref(), args.file.as_deref(), args.stdin)
+}
+
+/// The code that was given, as it is or by a file, where standard input may answer `input()`.
+///
+/// # Errors
+/// When the file cannot be read, is no text, or is the standard input that answers.
+pub(crate) fn given(
+    code: Option<&str>,
+    file: Option<&Path>,
+    answers: bool,
+) -> Result<String, CliError> {
+    match (code, file) {
+        (Some(code), _) => Ok(code.to_owned()),
+        (None, Some(file)) if file == Path::new("-") && answers => Err(CliError::Usage(
             "standard input cannot be both the code and the answers to input()".to_owned(),
         )),
         (None, Some(file)) => read(file),
@@ -145,10 +157,7 @@ fn code(args: &RunArgs) -> Result<String, CliError> {
 }
 
 /// The code that a file holds, or standard input for `-`.
-///
-/// # Errors
-/// When it cannot be read, or is no text.
-pub(crate) fn read(file: &Path) -> Result<String, CliError> {
+fn read(file: &Path) -> Result<String, CliError> {
     let mut bytes = Vec::new();
     let (path, read) = if file == Path::new("-") {
         let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);

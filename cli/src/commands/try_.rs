@@ -1,11 +1,11 @@
 //! `tithon try`: run code on a copy of the kernel that is thrown away.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
-use super::{block_on, run::read};
+use super::{block_on, run::given};
 use crate::{
     arguments,
     error::CliError,
@@ -71,16 +71,7 @@ pub(crate) struct TryArgs {
 /// # Errors
 /// When the code cannot be read, there is no such session, or its kernel cannot be copied.
 pub(crate) fn run(args: &TryArgs, link: &Link) -> Result<Exit, CliError> {
-    let code = match (&args.code, &args.file) {
-        (Some(code), _) => code.clone(),
-        (None, Some(file)) if file == Path::new("-") && args.stdin => {
-            return Err(CliError::Usage(
-                "standard input cannot be both the code and the answers to input()".to_owned(),
-            ));
-        }
-        (None, Some(file)) => read(file)?,
-        (None, None) => String::new(),
-    };
+    let code = given(args.code.as_deref(), args.file.as_deref(), args.stdin)?;
     let bound = link.bound(&args.session, None, None);
     let mut op = json!({"op": "try", "code": code});
     if let Some(from) = &args.from {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use tithon_ipc::{
-    ids::{ExecId, Seq},
+    ids::{ExecId, Seq, sha256_hex},
     jupyter::Message,
 };
 
@@ -190,6 +190,25 @@ pub struct NewExecution {
     pub stop_on_error: bool,
     /// Where it is run in a state rather than the kernel: `{"name", "from"}`, as JSON text.
     pub state: Option<String>,
+}
+
+impl NewExecution {
+    /// An execution of no document, a batch of its own, that cannot ask.
+    pub fn of(exec: ExecId, code: String, submitted_by: Option<String>) -> Self {
+        Self {
+            exec,
+            cell_hash: sha256_hex(code.as_bytes()),
+            code,
+            origin_uri: None,
+            origin_range: None,
+            origin_index: None,
+            submitted_by,
+            allow_stdin: false,
+            batch: exec,
+            stop_on_error: false,
+            state: None,
+        }
+    }
 }
 
 /// What a transaction changes beside adding rows.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tithon_ipc::process::{ProcessHandle, ProcessIdentity};
 use tokio::{
@@ -18,6 +18,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::process::signal_group;
+
+/// How long a kernel may take to answer that it has forked, or not; a fork of a hundred gigabytes needs a second.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a copy may take from the fork to its socket.
+pub(crate) const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a kernel may be busy with something that is no cell.
+pub(crate) const REST_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts of that time.
+pub(crate) const REST_PAUSE: Duration = Duration::from_millis(100);
 /// How long a checkpoint may take to fork; page tables of a hundred gigabytes need a second.
 const WAKE_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks for one that is about to listen.
@@ -30,6 +40,19 @@ const SHOW_PATIENCE: Duration = Duration::from_secs(8);
 const VARIABLES_MAX: u64 = 8 << 20;
 /// An answer is a process id.
 const ANSWER_MAX: u64 = 1024;
+
+/// A `tithon_checkpoint_reply`: what came of the request to fork.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ForkReply {
+    /// `ok`, `busy` or `refused`.
+    pub(crate) status: String,
+    /// Why it was refused.
+    #[serde(default)]
+    pub(crate) reason: String,
+    /// What it cost the kernel, in seconds.
+    #[serde(default)]
+    pub(crate) seconds: f64,
+}
 
 /// The checkpoint that listens, or will within the time, on a socket.
 ///
@@ -222,10 +245,7 @@ pub async fn variables(
     };
     timeout(SHOW_PATIENCE, told).await.ok();
     // It leads the group of what it has started.
-    if let Some(group) = Pid::from_raw(process.identity().pid) {
-        kill_process_group(group, Signal::KILL).ok();
-    }
-    process.signal(Signal::KILL).ok();
+    signal_group(&process, Signal::KILL);
     Ok(found)
 }
 

@@ -179,35 +179,44 @@ impl KernelProcess {
         if let Some(child) = &mut self.child {
             return child.wait().ok();
         }
-        // Its parent is init by now, which does not keep anybody waiting.
-        for _ in 0..EXIT_LOOKS {
-            if let Some(status) = self.process.handle().exit_status() {
-                return Some(status);
-            }
-            sleep(EXIT_INTERVAL).await;
-        }
-        None
+        exit_of(self.process.handle()).await
     }
 
     /// Ends the kernel's whole process group, then whatever left the group but is in its leaf or
     /// carries the mark.
     pub async fn terminate(&mut self, dir: &Path, leaf: Option<&Leaf>) {
-        let group = Pid::from_raw(self.pid());
         for (signal, wait) in [(Signal::TERM, GRACE), (Signal::KILL, KILL_WAIT)] {
             if !self.process.handle().is_alive() {
                 break;
             }
-            // The leader lives, so the group's number is still its own; one that another program
-            // started may lead none.
-            if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
-                self.process.handle().signal(signal).ok();
-            }
+            signal_group(self.process.handle(), signal);
             timeout(wait, self.ended()).await.ok();
         }
         if !self.process.handle().is_alive() {
             self.exit().await;
         }
         sweep(dir, leaf).await;
+    }
+}
+
+/// How a process has ended that is no child of ours, if Linux tells it.
+pub(crate) async fn exit_of(process: &ProcessHandle) -> Option<ExitStatus> {
+    // Its parent is init by now, or waits for it later: nobody is kept waiting.
+    for _ in 0..EXIT_LOOKS {
+        if let Some(status) = process.exit_status() {
+            return Some(status);
+        }
+        sleep(EXIT_INTERVAL).await;
+    }
+    None
+}
+
+/// Signals a process that has not been waited for, and whatever is in the group that it leads: so the
+/// group's number is still its own. One that another program started may lead none.
+pub(crate) fn signal_group(process: &ProcessHandle, signal: Signal) {
+    let group = Pid::from_raw(process.identity().pid);
+    if group.is_none_or(|group| kill_process_group(group, signal).is_err()) {
+        process.signal(signal).ok();
     }
 }
 

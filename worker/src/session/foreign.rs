@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
-    ids::{ExecId, sha256_hex},
+    ids::ExecId,
     jupyter::{Message, ParentView},
 };
 use tokio::time::Instant;
@@ -60,28 +60,14 @@ impl Session {
             return;
         };
         self.last_touch = Instant::now();
-        self.last_exec += 1;
-        self.executions += 1;
-        let exec = ExecId(self.last_exec);
+        let exec = self.new_execution();
         let ts = date_of(&message.header).unwrap_or_else(now);
         let submitted_by = format!("jupyter:{}@{}", parent.username, parent.session);
         self.requests.remember(&parent.msg_id, exec);
-        self.folds.entry(exec).or_default();
         let queued =
             json!({"code": input.code, "origin": null, "submitted_by": submitted_by.clone()});
-        self.change(Change::Submitted(NewExecution {
-            exec,
-            cell_hash: sha256_hex(input.code.as_bytes()),
-            code: input.code,
-            origin_uri: None,
-            origin_range: None,
-            origin_index: None,
-            submitted_by: Some(submitted_by),
-            allow_stdin: false,
-            batch: exec,
-            stop_on_error: false,
-            state: None,
-        }));
+        let new = NewExecution::of(exec, input.code, Some(submitted_by));
+        self.change(Change::Submitted(new));
         self.row(Some(exec), "tithon.queued", &queued);
         self.note_started(exec, Some(parent.msg_id.to_string()), ts);
         // The kernel's own came before it was known whose it is, and is kept with what is no event.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Frame, Submission},
-    ids::{ExecId, sha256_hex},
+    ids::ExecId,
     json,
 };
 use tokio::time::Instant;
@@ -140,18 +140,13 @@ impl Session {
         let batch = ExecId(self.last_exec + 1);
         let mut ids = Vec::with_capacity(submission.cells.len());
         for cell in submission.cells {
-            self.last_exec += 1;
-            self.executions += 1;
-            let exec = ExecId(self.last_exec);
+            let exec = self.new_execution();
             ids.push(exec.to_string());
             let raw = cell
                 .origin
                 .as_ref()
                 .map_or(Value::Null, |origin| origin.raw.clone());
             self.change(Change::Submitted(NewExecution {
-                exec,
-                cell_hash: sha256_hex(cell.code.as_bytes()),
-                code: cell.code.clone(),
                 origin_uri: cell.origin.as_ref().and_then(|origin| origin.uri.clone()),
                 origin_range: cell
                     .origin
@@ -159,13 +154,11 @@ impl Session {
                     .and_then(|origin| origin.range.as_ref())
                     .map(json::to_string),
                 origin_index: cell.origin.as_ref().and_then(|origin| origin.index),
-                submitted_by: submission.submitted_by.clone(),
                 allow_stdin: submission.allow_stdin,
                 batch,
                 stop_on_error: submission.stop_on_error,
-                state: None,
+                ..NewExecution::of(exec, cell.code.clone(), submission.submitted_by.clone())
             }));
-            self.folds.entry(exec).or_default();
             let mut queued = json!({"code": cell.code, "origin": raw});
             if let Some(who) = &submission.submitted_by {
                 queued["submitted_by"] = who.as_str().into();
@@ -193,6 +186,15 @@ impl Session {
         self.durably();
         self.after_commit(Effect::Answer(client, Answer::Frame(ack.to_text().into())));
         self.start_next();
+    }
+
+    /// The number of an execution that begins to exist, and shows nothing yet.
+    pub(super) fn new_execution(&mut self) -> ExecId {
+        self.last_exec += 1;
+        self.executions += 1;
+        let exec = ExecId(self.last_exec);
+        self.folds.entry(exec).or_default();
+        exec
     }
 
     /// Starts the next cell if the kernel is free for it.

@@ -266,7 +266,7 @@ impl Session {
         let mirror = self
             .checkpoints
             .get(restored.exec)
-            .and_then(|known| WidgetMirror::restore(known.widgets.as_deref()?).ok());
+            .and_then(|known| WidgetMirror::restore(known.widgets()?).ok());
         if let Some(mirror) = &mirror {
             self.close_widgets_unknown_to(mirror);
         }

@@ -477,7 +477,8 @@ pub(super) fn stream_row(exec: ExecId, stream: &StreamRecord) -> Row {
     }
 }
 
-fn stream_content(stream: &StreamRecord) -> String {
+/// The content of what a program wrote, as a `stream` message has it.
+pub(super) fn stream_content(stream: &StreamRecord) -> String {
     let name = match stream.name {
         StreamName::Stdout => "stdout",
         StreamName::Stderr => "stderr",

@@ -7,7 +7,7 @@ use tithon_ipc::client::StateName;
 
 use crate::{
     arguments,
-    commands::{block_on, run::read},
+    commands::{block_on, run::given},
     error::CliError,
     exit::Exit,
     follow::{Follow, Mode, StateWish, Stdin, Submission, Until},
@@ -78,13 +78,8 @@ fn name(text: &str) -> Result<String, &'static str> {
 /// # Errors
 /// When the code cannot be read, there is no such session or state, or it cannot be copied.
 pub(crate) fn run(args: &ExecArgs, link: &Link) -> Result<Exit, CliError> {
-    let code = match (&args.code, &args.file) {
-        (Some(code), _) => code.clone(),
-        (None, Some(file)) => read(file)?,
-        (None, None) => String::new(),
-    };
     let submission = Submission {
-        code,
+        code: given(args.code.as_deref(), args.file.as_deref(), false)?,
         submitted_by: "tithon states exec".to_owned(),
         origin: None,
         stdin: Stdin::Refused,

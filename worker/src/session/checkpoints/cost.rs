@@ -5,9 +5,8 @@ use std::time::Duration;
 use tithon_ipc::process::ProcessIdentity;
 use tokio::time::Instant;
 
-use super::ANSWER_PATIENCE;
 use crate::{
-    kernel::checkpoint::{self, Weights},
+    kernel::checkpoint::{self, ANSWER_PATIENCE, Weights},
     session::{Session, launch::LaunchEvent},
 };
 

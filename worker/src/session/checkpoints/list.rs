@@ -30,12 +30,23 @@ pub(in crate::session) struct Checkpoint {
     /// What makes it a state, which stays until somebody gives it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::session) state: Option<StateOf>,
-    /// The widgets at that time, as a snapshot; `None` where that is not known any more.
+    /// The widgets at that seq, as a snapshot; `None` where that is not known any more.
     #[serde(skip)]
     pub(in crate::session) widgets: Option<String>,
     /// Bytes that it alone holds.
     #[serde(skip)]
     pub(in crate::session) memory: u64,
+}
+
+impl Checkpoint {
+    /// The widgets that are in it, as a snapshot; `None` where that is not known.
+    pub(in crate::session) fn widgets(&self) -> Option<&str> {
+        let own = self
+            .state
+            .as_ref()
+            .and_then(|state| state.widgets.as_deref());
+        own.or(self.widgets.as_deref())
+    }
 }
 
 /// What is known of a state beside its process.
@@ -135,10 +146,6 @@ impl Checkpoints {
             loaded,
             known.map(|known| (known.seq, &mut known.widgets)).collect(),
         );
-        for known in &mut kept.list {
-            let own = known.state.as_ref().and_then(|state| state.widgets.clone());
-            known.widgets = own.or(known.widgets.take());
-        }
         let percent = settings.checkpoint_memory.clamp(0.0, 90.0);
         Self {
             wanted: kept.owed(),

@@ -10,7 +10,6 @@ mod list;
 
 use std::{path::PathBuf, time::Duration};
 
-use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
     client::{CheckpointWish, Frame},
@@ -26,16 +25,12 @@ use super::{Session, kernel::PROBE, launch::LaunchEvent};
 use crate::{
     client::ClientId,
     journal::{CHECKPOINTS, Change, Channel, now},
-    kernel::checkpoint,
+    kernel::checkpoint::{self, FREEZE_PATIENCE, ForkReply},
 };
 
 /// After a refusal.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a kernel may take to answer; a fork of a hundred gigabytes needs a second.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a copy may take from the fork to its socket.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
-/// The same when its kernel has died and others wait.
+/// How long a copy may take from the fork to its socket when its kernel has died and others wait.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Begins the `msg_id` of a request; the execution's number follows.
 fn request_prefix() -> String {
@@ -131,20 +126,11 @@ impl Session {
 
     /// The kernel says what came of a request.
     pub(super) fn checkpoint_answered(&mut self, parent: &str, content: &[u8]) {
-        #[derive(Deserialize)]
-        struct Answer {
-            status: String,
-            #[serde(default)]
-            reason: String,
-            /// What it cost the kernel, in seconds.
-            #[serde(default)]
-            seconds: f64,
-        }
         let exec = parent
             .strip_prefix(&request_prefix())
             .and_then(|digits| digits.parse().ok())
             .map(ExecId);
-        let (Some(exec), Ok(answer)) = (exec, serde_json::from_slice::<Answer>(content)) else {
+        let (Some(exec), Ok(answer)) = (exec, serde_json::from_slice::<ForkReply>(content)) else {
             return;
         };
         let asked = self.checkpoints.asked.take();
@@ -328,8 +314,11 @@ impl Session {
     /// The system may have ended some for their memory.
     pub(super) fn forget_ended_checkpoints(&mut self) {
         let list = &mut self.checkpoints.kept.list;
+        let before = list.len();
         list.retain(|known| matches!(known.process.open(), Ok(Some(_))));
-        self.store_checkpoints();
+        if list.len() != before {
+            self.store_checkpoints();
+        }
     }
 
     /// With when that was found, in unix seconds, where it is not so by itself.
@@ -356,6 +345,9 @@ impl Session {
         }
         if let Some(auto_restore) = wish.auto_restore {
             self.checkpoints.kept.auto_restore = Some(auto_restore);
+        }
+        if *wish != CheckpointWish::default() {
+            self.store_checkpoints();
         }
         self.forget_ended_checkpoints();
         let line = &self.checkpoints.kept.line;

@@ -2,17 +2,17 @@
 
 use std::{io, process::ExitStatus, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use tithon_ipc::process::{ProcessHandle, ProcessIdentity, WatchedProcess};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::kernel::checkpoint::Copy;
+use crate::kernel::{
+    checkpoint::Copy,
+    process::{exit_of, signal_group},
+};
 
 /// How long what is killed may take to end.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// How often, and how many times, its exit status is looked for once it has ended.
-const EXIT_INTERVAL: Duration = Duration::from_millis(2);
-const EXIT_LOOKS: u32 = 50;
 
 /// A copy's process.
 pub(super) enum Body {
@@ -61,13 +61,7 @@ impl Body {
             Self::Guarded(copy) => copy.ended().await,
             Self::Free(process) => {
                 process.ended().await;
-                for _ in 0..EXIT_LOOKS {
-                    if let Some(status) = process.handle().exit_status() {
-                        return Some(status);
-                    }
-                    sleep(EXIT_INTERVAL).await;
-                }
-                None
+                exit_of(process.handle()).await
             }
             Self::Gone => None,
         }
@@ -79,11 +73,7 @@ impl Body {
             Self::Guarded(copy) => copy.end().await,
             Self::Free(process) => {
                 if process.handle().is_alive() {
-                    // Not waited for yet, so the group's number is its own.
-                    if let Some(group) = Pid::from_raw(process.handle().identity().pid) {
-                        kill_process_group(group, Signal::KILL).ok();
-                    }
-                    process.handle().signal(Signal::KILL).ok();
+                    signal_group(process.handle(), Signal::KILL);
                 }
                 timeout(KILL_WAIT, process.ended()).await.ok();
             }

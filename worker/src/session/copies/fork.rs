@@ -1,30 +1,22 @@
 //! Asking the live kernel to fork a copy, between two cells.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Asked, CopyEvent, Wanted};
 use crate::{
     journal::Channel,
-    kernel::checkpoint,
+    kernel::checkpoint::{
+        self, ANSWER_PATIENCE, FREEZE_PATIENCE, ForkReply, REST_PATIENCE, REST_PAUSE,
+    },
     session::{
         Session,
         kernel::{KernelSlot, PROBE},
         launch::LaunchEvent,
     },
 };
-
-/// How long a kernel may take to answer that it has forked; page tables of a hundred gigabytes need a second.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a copy may take from the fork to its socket.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the kernel may be busy with something that is no cell.
-const REST_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Begins the `msg_id` of a request to fork; the copy's number follows.
 fn request_prefix() -> String {
@@ -47,7 +39,7 @@ impl Session {
             return false;
         }
         let Some(kernel) = self.kernel.running().filter(|_| self.may_be_forked()) else {
-            self.copies.retry = Some(Instant::now() + PAUSE);
+            self.copies.retry = Some(Instant::now() + REST_PAUSE);
             return false;
         };
         let Some(mut wanted) = self.copies.wanted.pop_front() else {
@@ -73,12 +65,6 @@ impl Session {
 
     /// The kernel says what came of a request.
     pub(in crate::session) fn copy_answered(&mut self, parent: &str, content: &[u8]) {
-        #[derive(Deserialize)]
-        struct Reply {
-            status: String,
-            #[serde(default)]
-            reason: String,
-        }
         let number = parent
             .strip_prefix(&request_prefix())
             .and_then(|digits| digits.parse::<u64>().ok());
@@ -89,7 +75,7 @@ impl Session {
         else {
             return;
         };
-        let reply = serde_json::from_slice::<Reply>(content);
+        let reply = serde_json::from_slice::<ForkReply>(content);
         match reply.as_ref().map(|reply| reply.status.as_str()) {
             Ok("ok") => {
                 let (number, events) = (wanted.number, self.launch_sender.clone());
@@ -107,7 +93,7 @@ impl Session {
                     .is_some_and(|since| since.elapsed() < REST_PATIENCE) =>
             {
                 self.copies.wanted.push_front(wanted);
-                self.copies.retry = Some(Instant::now() + PAUSE);
+                self.copies.retry = Some(Instant::now() + REST_PAUSE);
             }
             Ok("busy") => self.copy_refused(&wanted, "its event loop does not come to rest"),
             _ => {

@@ -1,9 +1,8 @@
 //! Freezing a copy whose state is to stay: it forks, and what it forked belongs to the session.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::json;
 use tithon_ipc::{
     jupyter::{Message, ParentView},
@@ -18,18 +17,15 @@ use super::{
     Wish,
     task::{AtWork, Stop},
 };
-use crate::{journal::Channel, kernel::checkpoint};
+use crate::{
+    journal::Channel,
+    kernel::checkpoint::{
+        self, ANSWER_PATIENCE, FREEZE_PATIENCE, ForkReply, REST_PATIENCE, REST_PAUSE,
+    },
+};
 
 /// The request to freeze.
 const FREEZE: &str = "tithon-copy_2";
-/// How long a copy may take to answer that it has forked; page tables of a hundred gigabytes need a second.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long what it forked may take until it waits on its socket.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may be busy with something that is no cell.
-const REST_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a state stays.
 #[derive(Debug)]
@@ -70,7 +66,7 @@ impl AtWork {
             let answer = async {
                 loop {
                     let (_, frames) = incoming.recv().await?;
-                    if let Some(answer) = Frozen::of(frames) {
+                    if let Some(answer) = reply_of(frames) {
                         return Some(answer);
                     }
                 }
@@ -82,12 +78,12 @@ impl AtWork {
                 _ = self.body.ended() => return Ok(Err("the copy died over it".to_owned())),
                 answer = tokio::time::timeout(ANSWER_PATIENCE, answer) => answer,
             };
-            let Ok(Some(Frozen { status, reason })) = answer else {
+            let Ok(Some(ForkReply { status, reason, .. })) = answer else {
                 return Ok(Err("the copy does not answer".to_owned()));
             };
             match status.as_str() {
                 "ok" => break,
-                "busy" if tried_since.elapsed() < REST_PATIENCE => sleep(PAUSE).await,
+                "busy" if tried_since.elapsed() < REST_PATIENCE => sleep(REST_PAUSE).await,
                 "busy" => return Ok(Err("its event loop does not come to rest".to_owned())),
                 _ => return Ok(Err(reason)),
             }
@@ -97,23 +93,14 @@ impl AtWork {
     }
 }
 
-/// What comes of the request to freeze.
-#[derive(Deserialize)]
-struct Frozen {
-    status: String,
-    #[serde(default)]
-    reason: String,
-}
-
-impl Frozen {
-    fn of(frames: Vec<Bytes>) -> Option<Self> {
-        let message = Message::from_frames(frames).ok()?;
-        let ours = ParentView::of(&message.parent_header).msg_id == FREEZE;
-        let is_reply = message.header_view().ok()?.msg_type == "tithon_checkpoint_reply";
-        (ours && is_reply)
-            .then(|| serde_json::from_slice(&message.content).ok())
-            .flatten()
-    }
+/// What comes of the request to freeze, if a message tells.
+fn reply_of(frames: Vec<Bytes>) -> Option<ForkReply> {
+    let message = Message::from_frames(frames).ok()?;
+    let ours = ParentView::of(&message.parent_header).msg_id == FREEZE;
+    let is_reply = message.header_view().ok()?.msg_type == "tithon_checkpoint_reply";
+    (ours && is_reply)
+        .then(|| serde_json::from_slice(&message.content).ok())
+        .flatten()
 }
 
 async fn until_closed(wishes: &mut mpsc::UnboundedReceiver<Wish>) {

@@ -278,7 +278,7 @@ impl Session {
                     brief: false,
                     through: known.seq,
                     base: self.checkpoints.base_of(known),
-                    widgets: known.widgets.clone(),
+                    widgets: known.widgets().map(str::to_owned),
                 })
             }
             None => {

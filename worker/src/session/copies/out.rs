@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     client::{Answer, Link},
-    kernel::spool::{Record, SpoolPosition, StreamName, StreamRecord},
-    session::{launch::LaunchEvent, reply::Reply},
+    kernel::spool::{Record, SpoolPosition},
+    session::{launch::LaunchEvent, reply::Reply, spool::stream_content},
 };
 
 /// Answers that a client must have room for: a copy that floods it leaves some for what else it asked.
@@ -121,7 +121,7 @@ impl Out {
 
 async fn tell(link: &Link, record: Record) -> Result<(), Stop> {
     match record {
-        Record::Stream(said) => stream(link, &said).await,
+        Record::Stream(said) => event(link, "stream", &stream_content(&said)).await,
         Record::Iopub(frames) | Record::IopubFor(_, frames) => match Message::from_frames(frames) {
             Ok(message) => published(link, &message).await,
             Err(_) => Ok(()),
@@ -166,15 +166,6 @@ fn prompt(content: &[u8]) -> String {
     }
     let Request { prompt, password } = serde_json::from_slice(content).unwrap_or_default();
     json!({"prompt": prompt, "password": password}).to_string()
-}
-
-async fn stream(link: &Link, stream: &StreamRecord) -> Result<(), Stop> {
-    let name = match stream.name {
-        StreamName::Stdout => "stdout",
-        StreamName::Stderr => "stderr",
-    };
-    let content = tithon_ipc::json::to_string(&json!({"name": name, "text": stream.text}));
-    event(link, "stream", &content).await
 }
 
 async fn gap(link: &Link, bytes: u64) -> Result<(), Stop> {

@@ -15,7 +15,7 @@ use crate::{
         Session,
         checkpoints::{Checkpoint, StateOf},
         reply::ExecuteReply,
-        store::{Effect, LiveFold},
+        store::Effect,
     },
 };
 
@@ -58,15 +58,7 @@ impl Session {
         }
     }
 
-    fn end_run(&mut self, mut run: Run, done: Done) {
-        let failed = self.folds.get(&run.exec).is_some_and(LiveFold::has_error);
-        let reply = run.reply.take().unwrap_or_else(|| match &*done.status {
-            "ok" => ExecuteReply::guess(failed, done.execution_count),
-            _ => ExecuteReply {
-                status: done.status.clone(),
-                execution_count: done.execution_count,
-            },
-        });
+    fn end_run(&mut self, run: Run, done: Done) {
         let (exec, name, from) = (run.exec, run.state.name.clone(), run.state.from.clone());
         let kept = match done.kept {
             Some(Ok(process)) => Some(self.keep_state(run, process)),
@@ -83,7 +75,7 @@ impl Session {
             );
             state["reason"] = why.into();
         }
-        self.journal_end(exec, &reply, &state, from.as_deref());
+        self.journal_end(exec, &done.reply, &state, from.as_deref());
     }
 
     fn keep_state(&mut self, mut run: Run, process: ProcessIdentity) -> Result<(), String> {
@@ -104,7 +96,7 @@ impl Session {
             seq: run.through,
             made: now(),
             process,
-            widgets: run.state.widgets.clone().or(run.widgets),
+            widgets: run.widgets,
             state: Some(run.state),
             memory: 0,
         });

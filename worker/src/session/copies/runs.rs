@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tithon_ipc::{
     client::{Frame, StateRun},
-    ids::{ExecId, Seq, sha256_hex},
+    ids::{ExecId, Seq},
     json,
     jupyter::Message,
     process::ProcessIdentity,
@@ -176,7 +176,8 @@ impl Session {
             base: source.base,
             widgets: source.widgets.clone(),
         });
-        self.attend_run(number, Origin::Forked(source), code, wishes)
+        // How its state stays is said once it is an execution.
+        self.attend_run(number, Origin::Forked(source), code, None, wishes)
     }
 
     fn attend_run(
@@ -184,16 +185,13 @@ impl Session {
         number: u64,
         origin: Origin,
         code: String,
+        keep: Option<Keep>,
         wishes: mpsc::UnboundedReceiver<Wish>,
     ) -> JoinHandle<()> {
-        let found = match &origin {
-            Origin::Found(_) => self.copies.runs.iter().find(|run| run.number == number),
-            Origin::Forked(_) => None,
-        };
         let work = Work {
             code,
             allow_stdin: false,
-            keep: found.map(|run| self.how_to_keep(run.exec)),
+            keep,
         };
         let events = self.launch_sender.clone();
         let out = Out::Session {
@@ -247,9 +245,7 @@ impl Session {
             widgets,
             ..
         } = beginning.remove(at);
-        self.last_exec += 1;
-        self.executions += 1;
-        let exec = ExecId(self.last_exec);
+        let exec = self.new_execution();
         let id = exec.to_string();
         let state = StateOf {
             name: run
@@ -264,23 +260,13 @@ impl Session {
             from: state.from.as_deref(),
         };
         let began = now();
-        self.folds.entry(exec).or_default();
         let mut queued = json!({"code": run.code, "origin": run.origin, "state": &stored});
         if let Some(who) = &run.submitted_by {
             queued["submitted_by"] = who.as_str().into();
         }
         self.change(Change::Submitted(NewExecution {
-            exec,
-            cell_hash: sha256_hex(run.code.as_bytes()),
-            code: run.code,
-            origin_uri: None,
-            origin_range: None,
-            origin_index: None,
-            submitted_by: run.submitted_by,
-            allow_stdin: false,
-            batch: exec,
-            stop_on_error: false,
             state: Some(json::to_string(&stored)),
+            ..NewExecution::of(exec, run.code, run.submitted_by)
         }));
         self.row(Some(exec), "tithon.queued", &queued);
         self.change(Change::Started {
@@ -396,14 +382,15 @@ impl Session {
                     position: run.position.clone(),
                     reply: run.reply.clone(),
                 };
-                Some((run.number, found, run.code.take()?))
+                Some((run.number, run.exec, found, run.code.take()?))
             })
             .collect();
-        for (number, found, code) in found {
+        for (number, exec, found, code) in found {
             tracing::info!(number, pid = found.process.pid, "goes on with a run");
             self.copies.last = self.copies.last.max(number);
             let (wishes, inbox) = mpsc::unbounded_channel();
-            let task = self.attend_run(number, Origin::Found(found), code, inbox);
+            let keep = Some(self.how_to_keep(exec));
+            let task = self.attend_run(number, Origin::Found(found), code, keep, inbox);
             let running = Running {
                 client: None,
                 wishes,

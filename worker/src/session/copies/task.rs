@@ -112,10 +112,8 @@ pub(super) struct Work {
 /// What came of the code.
 #[derive(Debug)]
 pub(in crate::session) struct Done {
-    /// `ok`, or what else the kernel said; `error` where the copy died.
-    pub(super) status: String,
-    /// What the copy numbered it.
-    pub(super) execution_count: Option<i64>,
+    /// What the kernel said; an error where the copy died.
+    pub(super) reply: ExecuteReply,
     /// The state, or why there is none, if one was wanted and the code succeeded.
     pub(super) kept: Option<Result<ProcessIdentity, String>>,
 }
@@ -123,9 +121,9 @@ pub(in crate::session) struct Done {
 /// What to tell a client of how a copy ended.
 pub(super) fn told(ended: &Result<Done, Stop>) -> String {
     match ended {
-        Ok(done) => Frame::Tried {
-            status: &done.status,
-            execution_count: done.execution_count,
+        Ok(Done { reply, .. }) => Frame::Tried {
+            status: &reply.status,
+            execution_count: reply.execution_count,
         }
         .to_text(),
         Err(Stop::Left) => Frame::Error {
@@ -355,11 +353,7 @@ impl AtWork {
             Some(keep) if reply.status == "ok" => Some(self.freeze(keep, &mut task.wishes).await?),
             _ => None,
         };
-        Ok(Done {
-            status: reply.status,
-            execution_count: reply.execution_count,
-            kept,
-        })
+        Ok(Done { reply, kept })
     }
 
     /// The kernel is done with the code, and has not run it.
@@ -373,8 +367,7 @@ impl AtWork {
         });
         task.out.died(content).await?;
         Ok(Done {
-            status: "error".to_owned(),
-            execution_count: None,
+            reply: ExecuteReply::guess(true, None),
             kept: None,
         })
     }
@@ -389,8 +382,7 @@ impl AtWork {
         while self.read(spool, task).await? {}
         if let Some(reply) = self.reply.take() {
             return Ok(Done {
-                status: reply.status,
-                execution_count: reply.execution_count,
+                reply,
                 kept: Some(Err("the copy died".to_owned())),
             });
         }
@@ -412,8 +404,7 @@ impl AtWork {
         });
         task.out.died(content).await?;
         Ok(Done {
-            status: "error".to_owned(),
-            execution_count: None,
+            reply: ExecuteReply::guess(true, None),
             kept: None,
         })
     }
