@@ -21,6 +21,7 @@ mod launch;
 mod lifecycle;
 mod links;
 mod ops;
+mod pace;
 mod prompt;
 mod questions;
 mod queue;

@@ -3,7 +3,7 @@
 //! What is read is committed in one transaction with the position behind it, and only then is more
 //! read: however often a worker is killed, each record becomes one event, once (I3).
 
-use std::{os::fd::AsFd, path::Path, time::Duration};
+use std::{os::fd::AsFd, path::Path};
 
 use serde_json::json;
 use tithon_ipc::{ids::ExecId, jupyter::Message, readiness::readable};
@@ -12,6 +12,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 use super::{
     Session,
     kernel::{Capture, KernelSlot},
+    pace::Pace,
     prompt::Prompt,
     store::Effect,
 };
@@ -26,53 +27,6 @@ use crate::{
 pub(super) const POSITION: &str = "spool_position";
 /// Bytes read at once, and so about what a transaction holds.
 const READ_MAX: usize = 1 << 20;
-
-/// Reads in close succession after which a kernel counts as streaming.
-const BURST: u32 = 8;
-/// How close that is.
-const SUCCESSION: Duration = Duration::from_millis(40);
-/// How often a streaming kernel's spool is read: a transaction for every line would cost more than
-/// all the lines in it.
-const STREAM_INTERVAL: Duration = Duration::from_millis(5);
-/// Reads after which it has streamed for long: half a second.
-const LONG_BURST: u32 = 100;
-/// How often it is read then. A kernel that builds whole messages says too few in the shorter time to pay for
-/// a transaction.
-const LONG_INTERVAL: Duration = Duration::from_millis(20);
-
-/// When to read: at once, or a little later together with what comes meanwhile.
-#[derive(Debug)]
-struct Pace {
-    last: Instant,
-    burst: u32,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self {
-            last: Instant::now(),
-            burst: 0,
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        match self.burst {
-            ..BURST => None,
-            BURST..LONG_BURST => Some(self.last + STREAM_INTERVAL),
-            LONG_BURST.. => Some(self.last + LONG_INTERVAL),
-        }
-    }
-
-    fn has_read(&mut self) {
-        let now = Instant::now();
-        self.burst = if now - self.last < SUCCESSION {
-            self.burst.saturating_add(1)
-        } else {
-            0
-        };
-        self.last = now;
-    }
-}
 
 /// A spool being read.
 #[derive(Debug)]
@@ -144,7 +98,7 @@ impl Spool {
 
     /// When to read next, if there may be anything to read.
     fn read_due(&self) -> Option<Instant> {
-        self.more.then(|| self.pace.due().unwrap_or(self.pace.last))
+        self.more.then(|| self.pace.due())
     }
 
     /// Whether the kernel ended in an orderly way.
@@ -208,7 +162,7 @@ impl Session {
     /// Somebody waits for what comes next: cells that follow each other closely are no stream.
     pub(super) fn read_spool_at_once(&mut self) {
         if let Some(spool) = self.kernel.spool_mut() {
-            spool.pace.burst = 0;
+            spool.pace.begin_again();
         }
     }
 

@@ -13,10 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
-    Wish,
-    task::{AtWork, Stop},
-};
+use super::{Wish, task::AtWork, work::Stop};
 use crate::{
     journal::Channel,
     kernel::checkpoint::{

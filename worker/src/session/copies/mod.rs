@@ -18,6 +18,7 @@ mod runs;
 mod said;
 mod states;
 mod task;
+mod work;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -42,9 +43,10 @@ use self::{
     freeze::Keep,
     out::Out,
     place::CopyPlace,
-    task::{Done, Origin, Stop, Task, Work, told},
+    task::Task,
+    work::{Done, Origin, Stop, Work, told},
 };
-pub(super) use self::{fork::is_request, task::Wish};
+pub(super) use self::{fork::is_request, work::Wish};
 use super::{Session, kernel::KernelSlot, launch::LaunchEvent};
 use crate::{
     client::{Answer, ClientId, Link},

@@ -10,11 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    CopyEvent,
-    freeze::Keep,
-    task::{Stop, answers_request},
-};
+use super::{CopyEvent, freeze::Keep, task::answers_request, work::Stop};
 use crate::{
     client::{Answer, Link},
     kernel::spool::{Record, SpoolPosition},

@@ -6,7 +6,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     runs::Run,
-    task::{Done, Stop},
+    work::{Done, Stop},
 };
 use crate::{
     journal::{Change, now},

@@ -25,7 +25,7 @@ use super::{
     Copies, CopyEvent, Running, Source, Wish,
     freeze::Keep,
     out::Out,
-    task::{Found, Origin, Work},
+    work::{Found, Origin, Work},
 };
 use crate::{
     client::{Answer, ClientId},
